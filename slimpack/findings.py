@@ -1,0 +1,156 @@
+"""The catalogue of findings: one code for each thing a build, a check or a run may have to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slimpack.model import Finding, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What all findings of one code have in common."""
+
+    code: str
+    """``SLP`` and three digits: 1xx the bundle's content, 2xx rules and configuration, 3xx the target."""
+    name: str
+    """Short name in kebab case."""
+    severity: Severity
+    """How much it matters."""
+    what: str
+    """What it means, in a sentence."""
+    fix: str
+    """What usually helps."""
+
+    def at(self, place: str, message: str, fix: str | None = None) -> Finding:
+        """Returns a finding of this kind.
+
+        Args:
+            place: Where: a path, a package, a requirements line.
+            message: What was found, one sentence.
+            fix: What helps here, if it is narrower than the kind's own fix.
+        """
+        return Finding(
+            code=self.code, severity=self.severity, message=message, place=place, fix=fix or self.fix
+        )
+
+
+MISSING_LIBRARY = Kind(
+    code="SLP101",
+    name="missing-library",
+    severity=Severity.ERROR,
+    what="A shared object needs a library that neither the bundle nor the target's base system has.",
+    fix="Require a wheel that carries the library, or put the library into lib/ of the source folder.",
+)
+VERSION_ABOVE_CEILING = Kind(
+    code="SLP102",
+    name="version-above-ceiling",
+    severity=Severity.ERROR,
+    what="A shared object needs a newer symbol version than the target's base system has.",
+    fix="Take a release with an older manylinux tag, or a runtime with a newer base system.",
+)
+WRONG_ARCHITECTURE = Kind(
+    code="SLP103",
+    name="wrong-architecture",
+    severity=Severity.ERROR,
+    what="A file that the bundle loads was built for another processor.",
+    fix="Build with the --arch of the function, or take a wheel for it.",
+)
+FOREIGN_ELF = Kind(
+    code="SLP104",
+    name="foreign-elf",
+    severity=Severity.NOTE,
+    what="An ELF file for another processor lies in the bundle; nothing that was found loads it.",
+    fix="Remove it with a pattern if nothing needs it.",
+)
+LEFT_AS_IT_WAS = Kind(
+    code="SLP105",
+    name="left-as-it-was",
+    severity=Severity.NOTE,
+    what="An ELF file was not compacted, because it could not be understood or the result failed a check.",
+    fix="Nothing needs doing: the file is in the bundle unchanged.",
+)
+OPTIONAL_LIBRARY = Kind(
+    code="SLP106",
+    name="optional-library",
+    severity=Severity.NOTE,
+    what="A library that a package can use, and can do without, is not in the bundle.",
+    fix="Nothing needs doing; add the library's own wheel to the requirements to use it.",
+)
+INSTALL_CONFLICT = Kind(
+    code="SLP107",
+    name="install-conflict",
+    severity=Severity.WARNING,
+    what="Two wheels install one path with different content; the one that is installed last wins.",
+    fix="Require only one of the two distributions.",
+)
+PTH_NOT_RUN = Kind(
+    code="SLP108",
+    name="pth-not-run",
+    severity=Severity.WARNING,
+    what="A .pth file does something at start-up; Lambda reads none in the task root.",
+    fix="Do what the file does at the top of the handler's module.",
+)
+LOADER_REFUSES = Kind(
+    code="SLP109",
+    name="loader-refuses",
+    severity=Severity.WARNING,
+    what="An ELF file breaks, as it came, a rule that the target's loader may insist on.",
+    fix="Try it on the target; another release of the package may have been linked better.",
+)
+PATTERN_WITHOUT_MATCH = Kind(
+    code="SLP201",
+    name="pattern-without-match",
+    severity=Severity.WARNING,
+    what="A pattern or rule of the configuration matched nothing in this build.",
+    fix="Correct it or take it out.",
+)
+REMOVED_BUT_NEEDED = Kind(
+    code="SLP202",
+    name="removed-but-needed",
+    severity=Severity.WARNING,
+    what="The configuration removes a file that kept code needs.",
+    fix="Take the pattern out, unless you know that the code never runs.",
+)
+OVER_LIMIT = Kind(
+    code="SLP301",
+    name="over-limit",
+    severity=Severity.ERROR,
+    what="The unzipped bundle is not below the target's size limit.",
+    fix="Drop the largest packages that the handler does not need.",
+)
+UPLOAD_NEEDS_S3 = Kind(
+    code="SLP302",
+    name="upload-needs-s3",
+    severity=Severity.NOTE,
+    what="The zip is larger than a direct upload may be, so it has to go through S3.",
+    fix="Upload it to a bucket and deploy it from there.",
+)
+RUNTIME_UNSUPPORTED = Kind(
+    code="SLP303",
+    name="runtime-end-of-support",
+    severity=Severity.WARNING,
+    what="The platform no longer supports the runtime.",
+    fix="Move to a newer runtime.",
+)
+
+CATALOGUE = {
+    kind.code: kind
+    for kind in (
+        MISSING_LIBRARY,
+        VERSION_ABOVE_CEILING,
+        WRONG_ARCHITECTURE,
+        FOREIGN_ELF,
+        LEFT_AS_IT_WAS,
+        OPTIONAL_LIBRARY,
+        INSTALL_CONFLICT,
+        PTH_NOT_RUN,
+        LOADER_REFUSES,
+        PATTERN_WITHOUT_MATCH,
+        REMOVED_BUT_NEEDED,
+        OVER_LIMIT,
+        UPLOAD_NEEDS_S3,
+        RUNTIME_UNSUPPORTED,
+    )
+}
+"""All kinds by code."""

@@ -1,0 +1,101 @@
+"""Makers of small real inputs that several test modules share."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from typing import TYPE_CHECKING, Protocol
+from zipfile import ZIP_DEFLATED, ZipInfo
+
+import pytest
+from packaging.utils import canonicalize_name
+from wheel.wheelfile import WheelFile  # type: ignore[import-untyped]  # it ships no py.typed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+
+class MakeWheel(Protocol):
+    """Makes a valid wheel, the same bytes for the same arguments.
+
+    ``files`` are by installed path, ``data`` by path below the ``.data`` folder (``scripts/run``);
+    ``executable`` names those of either that get an execute bit.
+    """
+
+    def __call__(
+        self,
+        name: str,
+        version: str,
+        files: Mapping[str, bytes | str],
+        *,
+        requires: Collection[str] = (),
+        extras: Collection[str] = (),
+        tag: str = "py3-none-any",
+        entry_points: str | None = None,
+        executable: Collection[str] = (),
+        data: Mapping[str, bytes | str] | None = None,
+    ) -> Path: ...
+
+
+class MakeElf(Protocol):
+    """Compiles C source with gcc: ``make_elf("int f;", "-shared", "-fPIC", name="libf.so")``."""
+
+    def __call__(self, source: str, *args: str, name: str = "made") -> Path: ...
+
+
+@pytest.fixture
+def make_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeWheel:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "315532800")  # the time of RECORD, which WheelFile writes itself
+
+    def make(
+        name: str,
+        version: str,
+        files: Mapping[str, bytes | str],
+        *,
+        requires: Collection[str] = (),
+        extras: Collection[str] = (),
+        tag: str = "py3-none-any",
+        entry_points: str | None = None,
+        executable: Collection[str] = (),
+        data: Mapping[str, bytes | str] | None = None,
+    ) -> Path:
+        stem = f"{canonicalize_name(name).replace('-', '_')}-{version}"
+        metadata = [f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n"]
+        metadata += (f"Provides-Extra: {extra}\n" for extra in extras)
+        metadata += (f"Requires-Dist: {one}\n" for one in requires)
+        pure = "true" if tag.endswith("-none-any") else "false"
+        content = dict(files)
+        content |= {f"{stem}.data/{path}": text for path, text in (data or {}).items()}
+        content[f"{stem}.dist-info/METADATA"] = "".join(metadata)
+        content[f"{stem}.dist-info/WHEEL"] = (
+            f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: {pure}\nTag: {tag}\n"
+        )
+        if entry_points is not None:
+            content[f"{stem}.dist-info/entry_points.txt"] = entry_points
+        path = tmp_path / f"{stem}-{tag}.whl"
+        with WheelFile(path, "w") as wheel:
+            for entry, text in content.items():
+                info = ZipInfo(entry)
+                info.compress_type = ZIP_DEFLATED
+                mode = 0o755 if entry.removeprefix(f"{stem}.data/") in executable else 0o644
+                info.external_attr = (stat.S_IFREG | mode) << 16
+                wheel.writestr(info, text)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_elf(tmp_path: Path) -> MakeElf:
+    if (compiler := shutil.which("gcc")) is None:
+        pytest.skip("gcc is not installed: this test compiles its ELF files")
+
+    def make(source: str, *args: str, name: str = "made") -> Path:
+        code, path = tmp_path / f"{name}.c", tmp_path / name
+        code.write_text(source)
+        subprocess.run([compiler, "-o", path, code, *args], check=True)
+        return path
+
+    return make

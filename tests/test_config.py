@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slimpack import config
+from slimpack.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_options_come_from_slimpack_toml_before_pyproject_toml(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.slimpack]\nruntime = "python3.11"\n')
+    assert config.load(None, folder=tmp_path).runtime == "python3.11"
+
+    (tmp_path / "slimpack.toml").write_text('runtime = "python3.12"\nmax-size = "200MiB"\n')
+    assert config.load(None, folder=tmp_path).options() == {"runtime": "python3.12", "max_size": "200MiB"}
+
+
+def test_no_configuration_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+
+    assert config.load(None, folder=tmp_path).options() == {}
+
+
+def test_paths_are_relative_to_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "slimpack.toml").write_text('source = "app"\nrules = ["mine"]\nkeep = ["a/b"]\n')
+    loaded = config.load(tmp_path / "slimpack.toml", folder=tmp_path / "elsewhere")
+
+    assert loaded.source == str(tmp_path / "app")
+    assert loaded.rules == (str(tmp_path / "mine"),)
+    assert loaded.keep == ("a/b",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("slimpack.toml", 'runtme = "x"', r"unknown key 'runtme' \(did you mean 'runtime'\?\)"),
+        ("slimpack.toml", "runtime =", "no valid TOML"),
+        ("slimpack.toml", 'arch = "mips"', "arch: input should be 'x86_64' or 'arm64'"),
+        ("pyproject.toml", "[project]", "no .tool.slimpack. in it"),
+        ("pyproject.toml", "[tool]\nslimpack = 3", "is no table"),
+        ("slimpack.toml", "\xff", "no valid TOML"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_refused(
+    tmp_path: Path, name: str, text: str, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        config.load(tmp_path / name, folder=tmp_path)
+
+    assert caught.value.where == str(tmp_path / name)
+
+
+def test_a_configuration_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path / "none.toml", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1000", 1000),
+        ("1_000", 1000),
+        (7, 7),
+        ("2 KiB", 2048),
+        ("1.5MiB", 1_572_864),
+        ("3GB", 3_000_000_000),
+        ("4b", 4),
+    ],
+)
+def test_sizes_have_units(text: str | int, size: int) -> None:
+    assert config.size(text, where="x") == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "5 miles", "1e3"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no size"):
+        config.size(text, where="--max-size")
