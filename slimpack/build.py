@@ -1,0 +1,435 @@
+"""The pipeline: requirements in; a bundle, its manifest and its lock out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from slimpack import __version__, findings, guard, plan, repair, resolve
+from slimpack.archive import COMPRESSOR, Member, write_zip
+from slimpack.assemble import add, assemble
+from slimpack.elf import closure
+from slimpack.errors import SourceError
+from slimpack.inventory import collect
+from slimpack.ledger import Added, Entries, account, by_severity
+from slimpack.manifest import LockRecord, balance, from_json, to_json
+from slimpack.model import Distribution, Need, Reference
+from slimpack.output import claim, writing
+from slimpack.plan import Wishes
+from slimpack.rules import load_rules
+from slimpack.source import read_source
+from slimpack.wheel import Limits, Wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import date
+    from pathlib import Path
+
+    from slimpack.cache import Cache
+    from slimpack.manifest import Manifest
+    from slimpack.model import Addition, Finding, InventoryFile, Lock, LockedWheel, Plan, Staged, Target
+    from slimpack.output import Claim
+    from slimpack.rules import RuleBook
+
+
+class Progress(Protocol):
+    """Whoever wants to know how far a build has come."""
+
+    def phase(self, text: str) -> AbstractContextManager[None]:
+        """Surrounds a phase of the build."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Tells that a part of the phase is done; both in bytes."""
+
+    def tell(self, words: str) -> None:
+        """Tells what goes on inside the phase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a build is asked to do."""
+
+    requirements: Path
+    """``requirements.txt``, or a ``pylock.toml``."""
+    output: Path
+    """A path that ends in ``.zip``, or a directory."""
+    target: Target
+    """Where the bundle will run."""
+    source: Path | None = None
+    """Folder with the app's own code and data."""
+    resolver: Literal["auto", "pip", "uv"] = "auto"
+    """Who resolves."""
+    upgrade: bool = False
+    """Whether to resolve anew although the lock beside the output still fits."""
+    wishes: Wishes = Wishes()  # noqa: RUF009 -- frozen
+    """The user's own patterns and switches."""
+    rules: tuple[Path, ...] = ()
+    """Folders with rules of the user's own."""
+    compact: bool = True
+    """Whether ELF files are compacted."""
+    limits: Limits = Limits()  # noqa: RUF009 -- frozen
+    """What a wheel may be."""
+    jobs: int = 1
+    """Worker processes."""
+    dry_run: bool = False
+    """Whether the output is thrown away once it is accounted for."""
+
+    @property
+    def zipped(self) -> bool:
+        """Whether the bundle is a zip."""
+        return self.output.suffix == ".zip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a build ended with."""
+
+    manifest: Manifest
+    """The account."""
+    manifest_path: Path
+    """Where it lies; nothing lies there after a dry run."""
+    lock_path: Path
+    """Where the lock lies."""
+    reused_lock: bool
+    """Whether the lock beside the output still fitted, so that nothing was resolved."""
+    cached: bool
+    """Whether the cache had the bundle."""
+
+
+def build(options: Options, *, cache: Cache, today: date, progress: Progress) -> Outcome:
+    """Builds a bundle.
+
+    One that is over the limit, or that cannot run on the target, is handed over all the same: the findings in
+    its manifest have the verdict.
+
+    Args:
+        options: What to do.
+        cache: Where wheels and finished bundles are kept.
+        today: The day, for the end of a runtime's support.
+        progress: Whom to tell.
+
+    Raises:
+        SlimpackError: There is no result, and nothing half-written is left.
+    """
+    book = load_rules(options.rules)
+    names = Names.of(options.output)
+    source = _read_source(options.source) if options.source is not None else ()
+    inputs = resolve.read(options.requirements, options.target, resolver=options.resolver)
+    with claim(options.output, manifest=names.manifest, lock=names.lock) as claimed:
+        with progress.phase("resolving and fetching"):
+            fetched = resolve.prepare(
+                inputs,
+                cache.wheel_store,
+                earlier=None if options.upgrade else options.output.with_name(names.lock),
+                progress=progress.tell,
+            )
+        lock = fetched.lock
+        lock_text = resolve.lock.text(lock, options.target, options.output.absolute().parent)
+        with writing(claimed.lock):
+            claimed.lock.write_text(lock_text, encoding="utf-8")
+        job = _Job(
+            options=options,
+            book=book,
+            lock=lock,
+            lock_record=LockRecord(sha256=_sha256(lock_text), resolver=lock.resolver),
+            wheels=fetched.wheels,
+            source=source,
+            findings=tuple(_support_findings(options.target, today)),
+        )
+        cache.touch_wheels(one.sha256 for one in lock.wheels)
+        manifest = _from_cache(cache, job, claimed)
+        cached = manifest is not None
+        if manifest is None:
+            manifest = _make(job, claimed, progress)
+            if options.zipped:
+                cache.put_bundle(job.key(), {"bundle.zip": claimed.bundle, "manifest.json": claimed.manifest})
+        if options.dry_run:
+            _discard(claimed)
+    return Outcome(
+        manifest=manifest,
+        manifest_path=options.output.with_name(names.manifest),
+        lock_path=options.output.with_name(names.lock),
+        reused_lock=fetched.reused,
+        cached=cached,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What lies beside a bundle."""
+
+    manifest: str
+    """The manifest: the output's stem and ``.manifest.json``."""
+    lock: str
+    """The lock, named as PEP 751 demands: ``pylock.<name>.toml`` with no dot in the name."""
+
+    @classmethod
+    def of(cls, destination: Path) -> Names:
+        """Returns the names that go with an output.
+
+        Args:
+            destination: The zip or directory.
+        """
+        stem = destination.stem if destination.suffix == ".zip" else destination.name
+        return cls(manifest=f"{stem}.manifest.json", lock=f"pylock.{stem.replace('.', '-')}.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """All that the bytes of a bundle depend on."""
+
+    options: Options
+    """What to do."""
+    book: RuleBook
+    """The rules."""
+    lock: Lock
+    """What to install."""
+    lock_record: LockRecord
+    """The same, for the manifest."""
+    wheels: Mapping[str, Path]
+    """Wheel files by canonical distribution name."""
+    source: tuple[InventoryFile, ...]
+    """The app's own files."""
+    findings: tuple[Finding, ...]
+    """What is known before anything was read."""
+
+    def key(self) -> str:
+        """Returns the hash under which the cache has the bundle; whatever could change a byte is in it."""
+        options = self.options
+        parts = {
+            "slimpack": __version__,
+            "compressor": COMPRESSOR,
+            "libraries": {name: installed_version(name) for name in ("lief", "pathspec", "packaging")},
+            "python": sys.version_info[:2],  # decides which sources ``ast`` can read
+            "target": asdict(options.target) | {"libraries": sorted(options.target.libraries)},
+            "lock": self.lock_record.sha256,
+            "wheels": sorted((one.name, one.sha256) for one in self.lock.wheels),
+            "rules": self.book.digest,
+            "wishes": asdict(options.wishes),
+            "compact": options.compact,
+            "limits": asdict(options.limits),
+            "source": [(file.path, file.sha256, file.executable) for file in self.source],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+        return _sha256(json.dumps(parts, sort_keys=True, default=str))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tree:
+    """The sandbox once the guard has nothing more to say."""
+
+    plan: Plan
+    """The plan as the guard left it."""
+    staged: Mapping[str, Staged]
+    """What was written, by place in the installed tree."""
+
+
+def _make(job: _Job, claimed: Claim, progress: Progress) -> Manifest:
+    """Builds the bundle in the claimed place and returns its account."""
+    options, target = job.options, job.options.target
+    sandbox = claimed.folder / "sandbox" if options.zipped else claimed.bundle
+    root = sandbox / target.prefix
+    with ExitStack() as stack:
+        open_wheels = {
+            name: stack.enter_context(Wheel.open(path, options.limits)) for name, path in job.wheels.items()
+        }
+        inventory = collect(
+            {
+                _distribution(locked, open_wheels[locked.name]): open_wheels[locked.name].files
+                for locked in job.lock.wheels
+            },
+            job.source,
+        )
+        namespaces = repair.declared_namespaces(
+            inventory.files, lambda file: open_wheels[file.owner].read(file)
+        )
+    proposed = plan.propose(inventory, job.book, target, options.wishes, namespaces=namespaces)
+    tree = _assemble(job, proposed, root, progress)
+    facts = [one.elf for one in tree.staged.values() if one.elf is not None]
+    closed = closure.check(
+        facts, target, files=set(tree.staged), optional=plan.optional_libraries(tree.plan, job.book)
+    )
+    added = [_add(one, sandbox, target) for one in (*tree.plan.additions, *closed.repairs)]
+    manifest = account(
+        Entries(
+            target=target,
+            distributions=inventory.distributions,
+            decisions=tree.plan.decisions,
+            staged=tree.staged,
+            added=added,
+            findings=(
+                *job.findings,
+                *inventory.findings,
+                *tree.plan.findings,
+                *repair.start_up_files(tree.plan),
+                *closed.findings,
+                *_elf_findings(tree.staged.values()),
+            ),
+            book=job.book,
+            offers=plan.offers(tree.plan, inventory, job.book, target),
+            lock=job.lock_record,
+        ),
+        version=__version__,
+        format="zip" if options.zipped else "directory",
+    )
+    if options.zipped:
+        manifest = _archive(manifest, sandbox, claimed, options.jobs, progress)
+    else:
+        _set_folder_modes(sandbox)
+    balance(
+        manifest,
+        inventory={target.prefix + file.path: file.size for file in inventory.files},
+        bundle=_sizes(sandbox),
+    )
+    with writing(claimed.manifest):
+        claimed.manifest.write_text(to_json(manifest), encoding="utf-8")
+    return manifest
+
+
+def _assemble(job: _Job, proposed: Plan, root: Path, progress: Progress) -> _Tree:
+    """Writes what is kept, and goes on as long as the guard finds that more has to be."""
+    current = proposed
+    staged: dict[str, Staged] = {}
+    needles = guard.needles(proposed)
+    with progress.phase("reading, checking and compacting files"):
+        while True:
+            missing = [one.file for one in current.decisions if one.keep and one.file.path not in staged]
+            if not missing:
+                return _Tree(plan=current, staged=staged)
+            new = assemble(
+                missing,
+                wheels=job.wheels,
+                source=job.options.source,
+                limits=job.options.limits,
+                root=root,
+                needles=needles,
+                compact=job.options.compact,
+                jobs=job.options.jobs,
+                progress=progress.advance,
+            )
+            staged |= new
+            current = guard.overrule(current, _references(new.values()), job.book)
+
+
+def _references(staged: Iterable[Staged]) -> Iterator[Reference]:
+    for one in staged:
+        yield from one.references
+        if one.elf is not None:
+            for name in one.elf.needed:
+                yield Reference(need=Need.LIBRARY, path=one.path, line=None, target=name)
+
+
+def _distribution(locked: LockedWheel, wheel: Wheel) -> Distribution:
+    return Distribution(
+        name=locked.name,
+        version=locked.version,
+        wheel=wheel.filename,
+        sha256=locked.sha256,
+        requires=locked.requires,
+        requested=locked.requested,
+        required_at=locked.required_at,
+    )
+
+
+def _add(addition: Addition, sandbox: Path, target: Target) -> Added:
+    path = addition.path if addition.absolute else target.prefix + addition.path
+    size, sha256 = add(addition, place=sandbox / path, root=sandbox / target.prefix)
+    return Added(addition=addition, path=path, size=size, sha256=sha256)
+
+
+def _archive(manifest: Manifest, sandbox: Path, claimed: Claim, jobs: int, progress: Progress) -> Manifest:
+    """Writes the zip; returns the account with its size."""
+    members = [
+        Member(path=file.path, source=sandbox / file.path, size=file.size_after, executable=file.executable)
+        for file in manifest.files
+        if file.decision != "removed"
+    ]
+    with progress.phase("writing the zip"):
+        size = write_zip(claimed.bundle, members, jobs=jobs)
+    found = manifest.findings
+    limit = manifest.target.upload_limit
+    if limit is not None and size > limit:
+        found = by_severity(
+            (
+                *found,
+                findings.UPLOAD_NEEDS_S3.at(
+                    "zip", f"{size:,} bytes zipped, a direct upload may have {limit:,}"
+                ),
+            )
+        )
+    return replace(manifest, findings=found, totals=replace(manifest.totals, archive_size=size))
+
+
+def _elf_findings(staged: Iterable[Staged]) -> Iterator[Finding]:
+    for one in staged:
+        for problem in one.problems:
+            yield findings.LOADER_REFUSES.at(one.path, problem)
+        if one.left_as_it_was:
+            yield findings.LEFT_AS_IT_WAS.at(one.path, one.left_as_it_was)
+
+
+def _support_findings(target: Target, today: date) -> Iterator[Finding]:
+    if target.end_of_support is not None and target.end_of_support < today:
+        yield findings.RUNTIME_UNSUPPORTED.at(
+            target.runtime, f"its support ended on {target.end_of_support.isoformat()}"
+        )
+
+
+def _read_source(folder: Path) -> tuple[InventoryFile, ...]:
+    """Returns the app's own files with their hashes."""
+    return tuple(replace(file, sha256=_sha256_of(folder / file.entry)) for file in read_source(folder))
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as problem:
+        raise SourceError(
+            f"cannot be read: {problem.strerror}", where=str(path), fix="Make it readable, or ignore it."
+        ) from problem
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Returns the bytes of each file that really lies in a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if not path.is_dir()
+    }
+
+
+def _set_folder_modes(folder: Path) -> None:
+    """Gives all folders mode 755, whatever the umask says: Lambda reads them as another user."""
+    with writing(folder):
+        for path in (folder, *folder.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
+
+
+def _from_cache(cache: Cache, job: _Job, claimed: Claim) -> Manifest | None:
+    """Puts a finished bundle into the claimed place; None if the cache does not have it."""
+    places = {"bundle.zip": claimed.bundle, "manifest.json": claimed.manifest}
+    if not job.options.zipped or not cache.get_bundle(job.key(), places):
+        return None
+    return from_json(claimed.manifest.read_bytes(), where="the cached manifest")
+
+
+def _discard(claimed: Claim) -> None:
+    """Takes away what was written, so that nothing is handed over."""
+    for path in (claimed.bundle, claimed.manifest, claimed.lock):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+"""``slimpack explain``: why a file was kept, changed, removed or added."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from slimpack.cli.inputs import read_manifest
+from slimpack.cli.terminal import color, show, width
+from slimpack.errors import UsageError
+from slimpack.manifest import as_plain
+from slimpack.report.explain import explanation
+from slimpack.rules import patterns
+
+
+@click.command()
+@click.argument("path")
+@click.option(
+    "-m",
+    "--manifest",
+    "manifest_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar="SLIMPACK_MANIFEST",
+    help="The .manifest.json of the build, or the bundle that it lies beside.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain(path: str, manifest_path: Path, *, as_json: bool) -> None:
+    """Explain why a file was kept, changed, removed or added.
+
+    PATH is a path in the bundle, or a gitignore-style pattern such as 'numpy/**/tests/'.
+    """
+    manifest = read_manifest(manifest_path)
+    wanted = patterns([path], where="PATH")
+    files = [file for file in manifest.files if wanted.match_file(file.path)]
+    if not files:
+        raise UsageError(
+            f"{path!r} matches no file of the bundle or of what was left out",
+            where=str(manifest_path),
+            fix="Give a path relative to the bundle's root, or a gitignore-style pattern.",
+        )
+    if as_json:
+        show(json.dumps([as_plain(file) for file in files], indent=1) + "\n")
+    else:
+        show(explanation(manifest, files, width=width(), color=color()))

@@ -1,0 +1,42 @@
+"""What the verbs read: saved manifests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slimpack import manifest
+from slimpack.errors import ManifestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slimpack.manifest import Manifest
+
+_LARGEST = 512 * 2**20
+"""Bytes beyond which a file is no manifest; one of 100,000 files has 30 MB."""
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Returns a saved manifest.
+
+    Args:
+        path: The manifest, or the bundle that it lies beside.
+
+    Raises:
+        ManifestError: There is none, or it cannot be read as one.
+    """
+    beside = path.with_name(f"{path.stem if path.suffix == '.zip' else path.name}.manifest.json")
+    file = path if path.suffix == ".json" else beside
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise ManifestError(
+                "too large for a manifest", where=str(file), fix="Give the manifest of a build."
+            )
+        content = file.read_bytes()
+    except OSError as problem:
+        raise ManifestError(
+            f"cannot be read: {problem.strerror}",
+            where=str(file),
+            fix="Give the .manifest.json of a build, or the bundle that it lies beside.",
+        ) from problem
+    return manifest.from_json(content, where=str(file))

@@ -1,0 +1,300 @@
+"""The manifest: the account of a bundle, every byte of it, as values and as JSON. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import TypeAdapter
+
+from slimpack import schema
+from slimpack.errors import BooksError, ManifestError
+from slimpack.model import (
+    Architecture,
+    Finding,
+    Kind,
+    Overruled,
+    Risk,
+    Severity,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning or goes; a new field does not raise it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRecord:
+    """Where the bundle will run."""
+
+    kind: Kind
+    """What imports it."""
+    runtime: str
+    """Lambda's identifier."""
+    architecture: Architecture
+    """The processor."""
+    system: str
+    """The base system in words."""
+    glibc: str
+    """Newest glibc symbol version of the base system, such as ``2.34``."""
+    size_limit: int
+    """Unzipped bytes to stay below (exclusive)."""
+    upload_limit: int | None = None
+    """Zipped bytes of a direct upload (inclusive)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistributionRecord:
+    """A distribution of the inventory and what became of it."""
+
+    name: str
+    """Canonical name (PEP 503)."""
+    version: str
+    """PEP 440 version."""
+    wheel: str
+    """File name of the wheel."""
+    sha256: str
+    """Hash of the wheel file, hexadecimal."""
+    size_before: int
+    """Bytes that it would install."""
+    size_after: int
+    """Bytes of it in the bundle."""
+    requires: tuple[str, ...] = ()
+    """Canonical names of what it needs on the target."""
+    requested: bool = False
+    """Whether the requirements name it."""
+    required_at: tuple[str, ...] = ()
+    """Places in the requirements that ask for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """A file of the inventory, or one that slimpack added, and what became of it."""
+
+    path: str
+    """Place in the bundle, relative to its root; for a removed file, where it would have been."""
+    owner: str
+    """Canonical distribution name, ``(app)`` or ``(slimpack)``."""
+    decision: Literal["kept", "compacted", "removed", "added"]
+    """What happened to it."""
+    size_before: int
+    """Bytes in the inventory; 0 for an added file."""
+    size_after: int
+    """Bytes in the bundle; 0 for a removed file."""
+    sha256: str | None = None
+    """Hash of the content in the bundle, hexadecimal; of a removed file what RECORD says."""
+    executable: bool = False
+    """Whether the bundle has it with mode 755 and not 644."""
+    rule: str | None = None
+    """Id of the rule that decided, ``config:keep`` or ``config:remove``; None for what no rule speaks of."""
+    overruled: Overruled | None = None
+    """The rule that did not get its way, and the kept code that needs the file."""
+    note: str | None = None
+    """Why it was added, or why it was left as it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleRecord:
+    """A rule that had something to do in this bundle."""
+
+    id: str
+    """``<file>/<name>``, or ``config:keep`` / ``config:remove``."""
+    reason: str
+    """Why."""
+    risk: Risk
+    """Whether it may change behaviour."""
+    files: int
+    """Files it took out."""
+    bytes: int
+    """Bytes it took out."""
+    overruled: int
+    """Files that the guard kept in spite of it."""
+    breaks: str | None = None
+    """What stops working, for an opt-in rule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The sums. They are computed from the files and checked against the bundle."""
+
+    files_before: int
+    """Files of the inventory."""
+    files_after: int
+    """Files of the bundle."""
+    size_before: int
+    """Bytes of the inventory."""
+    size_after: int
+    """Bytes of the bundle, unzipped: what the limit counts."""
+    archive_size: int | None = None
+    """Bytes of the zip; None for a directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockRecord:
+    """The lock that the bundle was built from."""
+
+    sha256: str
+    """Hash of the lock file, hexadecimal."""
+    resolver: str
+    """Who resolved it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The account of one bundle."""
+
+    schema_version: int
+    """``SCHEMA_VERSION`` of the writer."""
+    slimpack: str
+    """Version of slimpack that built the bundle."""
+    format: Literal["zip", "directory"]
+    """What the bundle is."""
+    target: TargetRecord
+    """Where it will run."""
+    lock: LockRecord
+    """What it was built from."""
+    rules_sha256: str
+    """Hash over the text of all rules that were considered, hexadecimal."""
+    totals: Totals
+    """The sums."""
+    distributions: tuple[DistributionRecord, ...]
+    """Sorted by name."""
+    rules: tuple[RuleRecord, ...]
+    """What took something out or was overruled; sorted by bytes, largest first."""
+    offers: tuple[RuleRecord, ...]
+    """Opt-in rules that are off, with what they would take; sorted by bytes, largest first."""
+    findings: tuple[Finding, ...]
+    """What the build has to say, errors first."""
+    files: tuple[FileRecord, ...]
+    """Sorted by path."""
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether the bundle is not below the target's limit."""
+        return self.totals.size_after >= self.target.size_limit
+
+    @property
+    def failed(self) -> bool:
+        """Whether any finding is an error."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    def by_owner(self) -> Mapping[str, tuple[int, int]]:
+        """Returns bytes before and after by owner; they sum up to the totals."""
+        sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for file in self.files:
+            sums[file.owner][0] += file.size_before
+            sums[file.owner][1] += file.size_after
+        return {owner: (before, after) for owner, (before, after) in sums.items()}
+
+
+def sums(files: Iterable[FileRecord], *, archive_size: int | None) -> Totals:
+    """Returns the totals of file records."""
+    files = tuple(files)
+    return Totals(
+        files_before=sum(file.decision != "added" for file in files),
+        files_after=sum(file.decision != "removed" for file in files),
+        size_before=sum(file.size_before for file in files),
+        size_after=sum(file.size_after for file in files),
+        archive_size=archive_size,
+    )
+
+
+def balance(manifest: Manifest, *, inventory: Mapping[str, int], bundle: Mapping[str, int]) -> None:
+    """Checks that every byte is accounted for, before and after.
+
+    Args:
+        manifest: The account.
+        inventory: Bytes by path of everything that a plain install would have brought.
+        bundle: Bytes by path of what was really written.
+
+    Raises:
+        BooksError: A file or a byte is missing or counted twice.
+    """
+    before = {file.path: file.size_before for file in manifest.files if file.decision != "added"}
+    after = {file.path: file.size_after for file in manifest.files if file.decision != "removed"}
+    for name, account, truth in (("inventory", before, inventory), ("bundle", after, bundle)):
+        if account != truth:
+            wrong = sorted(set(account.items()) ^ set(truth.items()))[:3]
+            raise BooksError(
+                f"the account of the {name} does not balance: {wrong}",
+                fix="This is a fault in slimpack: please report it with the manifest.",
+            )
+    if sums(manifest.files, archive_size=manifest.totals.archive_size) != manifest.totals:
+        raise BooksError(
+            "the totals are not the sums of the files", fix="Please report this with the manifest."
+        )
+    owned = manifest.by_owner()
+    for one in manifest.distributions:
+        if owned.get(one.name, (0, 0)) != (one.size_before, one.size_after):
+            raise BooksError(f"the sums of {one.name} are not those of its files", fix="Please report this.")
+
+
+def to_json(manifest: Manifest) -> str:
+    """Returns a manifest as JSON text: one line for each file, distribution and rule; nulls left out."""
+    lines = []
+    for field in dataclasses.fields(manifest):
+        value = getattr(manifest, field.name)
+        if isinstance(value, tuple):
+            items = ",\n  ".join(_compact(as_plain(item)) for item in value)
+            text = f"[\n  {items}\n ]" if items else "[]"
+        else:
+            text = _compact(as_plain(value))
+        lines.append(f" {json.dumps(field.name)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def from_json(text: str | bytes, *, where: str) -> Manifest:
+    """Returns the manifest that a JSON text holds.
+
+    Args:
+        text: UTF-8.
+        where: The file, for messages.
+
+    Raises:
+        ManifestError: The text is no manifest, or has a schema that this version does not know.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise ManifestError(
+            f"no JSON: {problem}", where=where, fix="Give the .manifest.json that slimpack wrote."
+        ) from problem
+    if not isinstance(data, dict) or "schema_version" not in data or "slimpack" not in data:
+        raise ManifestError(
+            "no slimpack manifest", where=where, fix="Give the .manifest.json that slimpack wrote."
+        )
+    if data["schema_version"] != SCHEMA_VERSION:
+        raise ManifestError(
+            f"manifest of schema {data['schema_version']!r}, this slimpack knows {SCHEMA_VERSION}",
+            where=where,
+            fix="Build the bundle again with this version of slimpack.",
+        )
+    return schema.read(Manifest, data, where=where, error=ManifestError)
+
+
+def json_schema() -> dict[str, Any]:
+    """Returns the JSON Schema of manifests (draft 2020-12), as ``docs/manifest.schema.json`` has it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **TypeAdapter(Manifest).json_schema(mode="serialization"),
+    }
+
+
+def as_plain(value: object) -> Any:  # noqa: ANN401 -- JSON
+    """Returns a value of this module as JSON knows it; what is unset is left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: as_plain(item)
+            for field in dataclasses.fields(value)
+            if (item := getattr(value, field.name)) is not None and item != () and item is not False
+        }
+    return [as_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "))

@@ -1,0 +1,1 @@
+"""The manifest as text: for a terminal and for machines."""

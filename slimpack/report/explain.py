@@ -1,0 +1,50 @@
+"""What became of single files, for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from slimpack.report.text import mebibytes, render, safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from slimpack.manifest import FileRecord, Manifest
+
+
+def explanation(manifest: Manifest, files: Sequence[FileRecord], *, width: int, color: bool) -> str:
+    """Returns why files were kept, changed, removed or added.
+
+    Args:
+        manifest: The account.
+        files: Records of it.
+        width: Columns.
+        color: Whether ANSI colours may be used.
+    """
+    reasons = {rule.id: rule.reason for rule in manifest.rules}
+    return render(*(_file(file, reasons) for file in files), width=width, color=color)
+
+
+def _file(file: FileRecord, reasons: dict[str, str]) -> RenderableType:
+    lines = [Padding(Text(safe(line)), (0, 0, 0, 2)) for line in _lines(file, reasons)]
+    return Group(Text(safe(file.path), style="bold"), *lines)
+
+
+def _lines(file: FileRecord, reasons: dict[str, str]) -> Iterator[str]:
+    sizes = f"{mebibytes(file.size_before)} before, {mebibytes(file.size_after)} in the bundle"
+    yield f"{file.decision}: {sizes}, brought by {file.owner}"
+    if file.rule is not None and file.overruled is None:
+        yield f"by {file.rule}: {reasons.get(file.rule, 'the configuration says so')}"
+    if file.overruled is not None:
+        yield f"{file.overruled.rule} would remove it: {reasons.get(file.overruled.rule, '')}"
+        yield f"kept, because kept code needs it: {file.overruled.by}"
+    if file.note:
+        yield file.note
+    if file.rule is None and file.overruled is None and file.decision in {"kept", "compacted"}:
+        yield "no rule speaks of it"
+    if file.decision == "removed" and file.rule:
+        yield f"to keep it: --keep '/{file.path}'"

@@ -1,0 +1,92 @@
+"""Rules and kinds of findings for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from slimpack.model import Action, Risk
+from slimpack.report.text import mebibytes, render, safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from slimpack.findings import Kind
+    from slimpack.model import Rule
+
+
+def catalogue(rules: Iterable[Rule], *, width: int, color: bool) -> str:
+    """Returns a table of rules with what their newest evidence took."""
+    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    table.add_column("Rule", overflow="fold")
+    table.add_column("Does")
+    table.add_column("Risk", no_wrap=True)
+    table.add_column("Measured", justify="right", no_wrap=True)
+    for rule in rules:
+        table.add_row(
+            Text(safe(rule.id)), rule.action.value, rule.risk.value, mebibytes(rule.evidence[0].bytes)
+        )
+    return render(table, width=width, color=color)
+
+
+def rules(wanted: Iterable[Rule], *, width: int, color: bool) -> str:
+    """Returns all there is to say of some rules."""
+    return render(*(_rule(rule) for rule in wanted), width=width, color=color)
+
+
+def finding(kind: Kind, *, width: int, color: bool) -> str:
+    """Returns all there is to say of a kind of finding."""
+    return render(
+        Text(f"{kind.code} {kind.name} ({kind.severity.value})", style="bold"),
+        _labelled([("What", kind.what), ("Fix", kind.fix)]),
+        width=width,
+        color=color,
+    )
+
+
+def _rule(rule: Rule) -> RenderableType:
+    return Group(Text(safe(rule.id), style="bold"), Padding(_labelled(_lines(rule)), (0, 0, 0, 2)))
+
+
+def _lines(rule: Rule) -> Iterator[tuple[str, str]]:
+    words = {
+        Action.REMOVE: "removes",
+        Action.KEEP: "keeps, whatever other rules say,",
+        Action.ADD: "adds, where it is missing,",
+    }
+    what = "the whole distribution" if rule.whole else ", ".join(rule.paths)
+    yield "What", f"{words[rule.action]} {what}"
+    yield "Of", ", ".join(rule.distributions) + (f" {rule.versions}" if rule.versions else "")
+    if rule.targets:
+        yield "On", ", ".join(rule.targets)
+    if rule.required_by:
+        yield "While", f"nothing else needs it than {', '.join(rule.required_by)}"
+    yield "Why", rule.reason
+    if rule.tolerates:
+        yield "In spite of", ", ".join(need.value for need in rule.tolerates)
+    yield "Risk", rule.risk.value
+    if rule.breaks:
+        yield "Breaks", rule.breaks
+    for evidence in rule.evidence:
+        measured = f"{evidence.files:,} files, {mebibytes(evidence.bytes)}"
+        yield "Evidence", f"release {evidence.version}: {measured}. {evidence.shown}"
+    if rule.probe:
+        yield "Probe", rule.probe.strip()
+    if rule.risk is Risk.OPT_IN:
+        yield "Switch on", f"--enable {rule.id}"
+    else:
+        yield "Switch off", f"--disable {rule.id}"
+
+
+def _labelled(lines: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, words in lines:
+        table.add_row(label, Text("\n".join(safe(line) for line in words.splitlines())))
+    return table

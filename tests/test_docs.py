@@ -1,0 +1,66 @@
+"""What the documentation shows is what the program does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from slimpack.errors import SlimpackError
+from slimpack.findings import CATALOGUE
+
+ROOT = Path(__file__).parent.parent
+
+
+def generated() -> dict[str, str]:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return dict(module.files())
+
+
+@pytest.mark.parametrize("name", ["cli.md", "manifest.schema.json"])
+def test_generated_documents_are_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
+
+
+def test_every_option_that_the_readme_names_exists() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme))
+
+    assert named
+    assert named <= set(re.findall(r"--[a-z][a-z-]+", generated()["cli.md"]))
+
+
+def test_every_room_that_the_documentation_names_is_there() -> None:
+    text = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "rules.md")
+    )
+    modules = set(re.findall(r"`((?:elf/|resolve/|report/|cli/|slimpack/)?[a-z_]+\.(?:py|toml))`", text))
+
+    missing = [
+        name
+        for name in modules
+        if not any((ROOT / place / name).exists() for place in ("slimpack", "rules", ""))
+    ]
+    assert sorted(missing) == ["slimpack.toml"] or missing == []
+
+
+def test_the_findings_of_the_catalogue_have_codes_names_and_fixes() -> None:
+    assert len({kind.name for kind in CATALOGUE.values()}) == len(CATALOGUE)
+    for code, kind in CATALOGUE.items():
+        assert re.fullmatch(r"SLP[1-3]\d\d", code)
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind.name)
+        assert kind.what.endswith(".")
+        assert kind.fix.endswith(".")
+
+
+def test_every_error_ends_with_a_documented_exit_code() -> None:
+    kinds: list[type[SlimpackError]] = [SlimpackError, *SlimpackError.__subclasses__()]
+
+    assert {kind.exit_code for kind in kinds} == {2}
+    assert all(kind.__doc__ for kind in kinds)
