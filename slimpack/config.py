@@ -50,6 +50,10 @@ class Config:
     """Who resolves."""
     compact: bool | None = None
     """Whether ELF files are compacted."""
+    max_wheel_size: str | int | None = None
+    """Unzipped size that a wheel may have."""
+    max_wheel_ratio: int | None = None
+    """How many times its compressed size a large file of a wheel may have."""
     jobs: int | None = None
     """Worker processes."""
     cache_dir: str | None = None

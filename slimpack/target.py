@@ -172,7 +172,7 @@ def wheel_tags(target: Target) -> tuple[tags.Tag, ...]:
     names = list(platforms(target))
     interpreter = f"cp{target.python[0]}{target.python[1]}"
     return (
-        *tags.cpython_tags(target.python, platforms=names),
+        *tags.cpython_tags(target.python, abis=[interpreter], platforms=names),
         *tags.compatible_tags(target.python, interpreter=interpreter, platforms=names),
     )
 

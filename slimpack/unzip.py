@@ -60,6 +60,7 @@ REBUILD = "Take another release, or build the wheel again with a current build b
 """Fix for what a tool of old may have made."""
 
 OVER_SIZE = "Raise --max-wheel-size if you trust this wheel; otherwise take another release."
+OVER_RATIO = "Raise --max-wheel-ratio if you trust this wheel; otherwise take another release."
 """Fix for what asks too much of the disk."""
 
 
@@ -286,7 +287,7 @@ def _entry_faults(info: zipfile.ZipInfo, limits: Limits) -> Iterator[Fault]:
         what = (
             f"unpacks {info.compress_size} bytes to {info.file_size}, beyond the limit of {limits.ratio} to 1"
         )
-        yield Fault(entry=name, what=what, fix=HOSTILE)
+        yield Fault(entry=name, what=what, fix=OVER_RATIO)
 
 
 def _overlaps(infos: Sequence[zipfile.ZipInfo], end: int) -> Iterator[Fault]:

@@ -212,6 +212,21 @@ def test_thousands_of_sections_are_numbered_the_extended_way(tmp_path: Path, mak
     assert run.stderr == ""
 
 
+def test_sections_that_ask_for_absurd_alignment_do_not_make_the_output_grow(make_elf: MakeElf) -> None:
+    code = "\n".join(f'asm(".section s{number},\\"\\",@progbits; .byte 1; .text");' for number in range(999))
+    image = bytearray(make_elf(LIBRARY + code, *SHARED).read_bytes())
+    layout = read(image)
+    for number, section in enumerate(layout.sections):
+        if section.name.startswith("s"):
+            place = layout.header.sections_offset + number * SECTION_HEADER.size
+            struct.pack_into("<Q", image, place + 48, 1 << 40)
+
+    compaction = compact(image)
+
+    assert content(compaction) == image
+    assert "more alignment" in (compaction.refused or "")
+
+
 def test_bytes_behind_everything_that_is_described_are_never_lost(make_elf: MakeElf) -> None:
     image = make_elf(PROGRAM, "-g").read_bytes() + b"PK\x05\x06 an archive"
 

@@ -374,6 +374,23 @@ def test_the_digest_is_of_all_that_is_read_but_credentials(
     assert digest() != first
 
 
+def test_a_local_project_is_built_and_its_files_are_in_the_digest(
+    tmp_path: Path, make_source: Callable[..., Path]
+) -> None:
+    with tarfile.open(make_source("made")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    text = f"{tmp_path / 'made-1.0'}\n"
+
+    lock = _resolve(tmp_path, text)
+
+    assert [(one.name, one.required_at) for one in lock.wheels] == [("made", ("requirements.txt:1",))]
+    (tmp_path / "made-1.0" / "build").mkdir()
+    (tmp_path / "made-1.0" / "build" / "left.py").write_text("")
+    assert resolve.read(tmp_path / "requirements.txt", HERE).digest == lock.inputs_digest
+    (tmp_path / "made-1.0" / "new.py").write_text("")
+    assert resolve.read(tmp_path / "requirements.txt", HERE).digest != lock.inputs_digest
+
+
 @pytest.mark.network
 @needs_uv
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -116,6 +117,12 @@ def _option(*names: str, **settings: Any) -> Callable[..., Any]:  # noqa: ANN401
 )
 @_option("--max-wheel-size", metavar="SIZE", help="Unzipped size a wheel may have. [default: 8GiB]")
 @_option(
+    "--max-wheel-ratio",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many times its compressed size a large file of a wheel may have. [default: 250]",
+)
+@_option(
     "--jobs", type=click.IntRange(1, 256), metavar="N", help="Worker processes. [default: one a processor]"
 )
 @_option("--cache/--no-cache", default=True, help="Keep wheels and finished bundles. [default: on]")
@@ -162,12 +169,11 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
     if given["layer"] and given["kind"] not in {"lambda", "lambda-layer"}:
         raise UsageError("--layer contradicts --kind", where="--layer", fix="Give only one of them.")
     size = given["max_size"]
-    limit = given["max_wheel_size"]
     return Options(
         requirements=requirements,
         output=given["output"] or Path("dist", f"{_stem(requirements)}.zip"),
         target=target.make(
-            runtime=given["runtime"] or _newest_runtime(),
+            runtime=given["runtime"] or interpreters.newest_runtime(),
             architecture=given["arch"],
             kind=kind,
             glibc=given["glibc"],
@@ -184,18 +190,17 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         ),
         rules=tuple(given["rules"]),
         compact=given["compact"],
-        limits=Limits() if limit is None else Limits(size=config.size(limit, where="--max-wheel-size")),
+        limits=_limits(given["max_wheel_size"], given["max_wheel_ratio"]),
         jobs=given["jobs"] or min(len(os.sched_getaffinity(0)), _WORKERS),
         dry_run=given["dry_run"],
     )
 
 
-def _newest_runtime() -> str:
-    """Returns the newest runtime for which an interpreter is found here, else the default one."""
-    found = (
-        name for name in reversed(target.runtimes()) if interpreters.find(target.make(runtime=name).python)
-    )
-    return next(found, target.default_runtime())
+def _limits(size: str | int | None, ratio: int | None) -> Limits:
+    limits = Limits()
+    if size is not None:
+        limits = replace(limits, size=config.size(size, where="--max-wheel-size"))
+    return limits if ratio is None else replace(limits, ratio=ratio)
 
 
 def _stem(requirements: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from slimpack.cli.inputs import read_manifest
+from slimpack.cli.inputs import find_manifest, read_manifest
 from slimpack.cli.terminal import color, show, width
 from slimpack.errors import UsageError
 from slimpack.manifest import as_plain
@@ -21,18 +21,18 @@ from slimpack.rules import patterns
     "-m",
     "--manifest",
     "manifest_path",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
     envvar="SLIMPACK_MANIFEST",
-    help="The .manifest.json of the build, or the bundle that it lies beside.",
+    help="The .manifest.json of the build, or the bundle it lies beside. [default: the only one in dist/]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def explain(path: str, manifest_path: Path, *, as_json: bool) -> None:
+def explain(path: str, manifest_path: Path | None, *, as_json: bool) -> None:
     """Explain why a file was kept, changed, removed or added.
 
     PATH is a path in the bundle, or a gitignore-style pattern such as 'numpy/**/tests/'.
     """
+    manifest_path = manifest_path or find_manifest(Path("dist"))
     manifest = read_manifest(manifest_path)
     wanted = patterns([path], where="PATH")
     files = [file for file in manifest.files if wanted.match_file(file.path)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slimpack import manifest
-from slimpack.errors import ManifestError
+from slimpack.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +14,26 @@ if TYPE_CHECKING:
 
 _LARGEST = 512 * 2**20
 """Bytes beyond which a file is no manifest; one of 100,000 files has 30 MB."""
+
+
+def find_manifest(folder: Path) -> Path:
+    """Returns the one manifest in a folder.
+
+    Args:
+        folder: Where builds leave their output.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    found = sorted(folder.glob("*.manifest.json"))
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found[:5])
+    raise UsageError(
+        f"{len(found)} manifests here: {names}" if found else "no manifest here",
+        where=str(folder),
+        fix="Name the manifest of the build with --manifest FILE.",
+    )
 
 
 def read_manifest(path: Path) -> Manifest:

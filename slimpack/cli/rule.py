@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from slimpack.cli.inputs import read_manifest
 from slimpack.cli.terminal import color, show, width
 from slimpack.errors import UsageError
 from slimpack.findings import CATALOGUE
+from slimpack.manifest import as_plain
 from slimpack.report import rule as report
 from slimpack.rules import load_rules
 from slimpack.schema import suggest
@@ -27,8 +29,17 @@ from slimpack.schema import suggest
     envvar="SLIMPACK_RULES",
     help="A folder with rule files of your own; may be repeated.",
 )
+@click.option(
+    "-m",
+    "--manifest",
+    "manifest_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar="SLIMPACK_MANIFEST",
+    help="Also tell what the rule did in this build.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def rule(name: str | None, folders: tuple[Path, ...], *, as_json: bool) -> None:
+def rule(name: str | None, folders: tuple[Path, ...], manifest_path: Path | None, *, as_json: bool) -> None:
     """Explain a rule or a finding: what, why, on what evidence, what breaks.
 
     ID is a rule such as numpy/tests, a pattern such as 'tensorflow/*', or the code of a finding such as
@@ -36,24 +47,29 @@ def rule(name: str | None, folders: tuple[Path, ...], *, as_json: bool) -> None:
     """
     if name is not None and name.upper() in CATALOGUE:
         kind = CATALOGUE[name.upper()]
-        show(
-            json.dumps(dataclasses.asdict(kind)) + "\n"
-            if as_json
-            else report.finding(kind, width=width(), color=color())
-        )
+        plain = json.dumps(dataclasses.asdict(kind)) + "\n"
+        show(plain if as_json else report.finding(kind, width=width(), color=color()))
         return
     book = load_rules(folders)
     wanted = book.rules if name is None else book.matching(name)
     if not wanted:
-        known = [*book.by_id, *CATALOGUE]
         raise UsageError(
-            f"no rule has the id {name!r}{suggest(str(name), known)}",
+            f"no rule has the id {name!r}{suggest(str(name), [*book.by_id, *CATALOGUE])}",
             where="ID",
             fix="`slimpack rule` lists all of them.",
         )
+    manifest = read_manifest(manifest_path) if manifest_path else None
+    done = {one.id: one for one in manifest.rules} if manifest else {}
     if as_json:
-        show(json.dumps([dataclasses.asdict(one) for one in wanted], indent=1) + "\n")
+        records = [
+            {
+                **dataclasses.asdict(one),
+                **({"in_this_build": as_plain(done[one.id])} if one.id in done else {}),
+            }
+            for one in wanted
+        ]
+        show(json.dumps(records, indent=1) + "\n")
     elif name is None:
         show(report.catalogue(wanted, width=width(), color=color()))
     else:
-        show(report.rules(wanted, width=width(), color=color()))
+        show(report.rules(wanted, done if manifest else None, width=width(), color=color()))

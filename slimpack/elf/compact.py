@@ -134,9 +134,9 @@ def compact(image: ReadableBuffer) -> Compaction:
         dropped = _dropped(layout)
         pieces = _pieces(layout)
         _check_no_overlay(view, layout, pieces)
+        chunks = tuple(_output(view, layout, pieces, dropped)) if dropped else ()
     except ElfError as error:
         return Compaction(chunks=(view,), size=len(view), refused=error.reason)
-    chunks = tuple(_output(view, layout, pieces, dropped)) if dropped else ()
     size = sum(len(chunk) for chunk in chunks)
     if not dropped or size >= len(view):
         return Compaction(chunks=(view,), size=len(view))
@@ -353,7 +353,11 @@ class _Tail:
 
 
 def _tail(view: memoryview, layout: Layout, pieces: Sequence[_Piece], dropped: frozenset[int]) -> _Tail:
-    """Lays out the kept sections that no piece holds, and describes all that are kept."""
+    """Lays out the kept sections that no piece holds, and describes all that are kept.
+
+    Raises:
+        ElfError: They take up more room than they did.
+    """
     kept = {
         number: section
         for number, section in enumerate(layout.sections)
@@ -372,6 +376,8 @@ def _tail(view: memoryview, layout: Layout, pieces: Sequence[_Piece], dropped: f
             chunks += [bytes(padding), view[section.offset : section.file_end]]
             offset = end + padding
             end = offset + section.file_size
+            if end > layout.size:
+                raise ElfError("its sections overlap, or ask for more alignment than they have")
         linked = section.flags & SHF_INFO_LINK or section.type in (SHT_REL, SHT_RELA)
         headers.append(
             SECTION_HEADER.pack(

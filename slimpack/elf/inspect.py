@@ -82,10 +82,10 @@ def treat(content: Content, path: str, destination: Path, *, compact: bool = Tru
     facts, problems = _examine(destination, path)
     if problems and written.dropped:
         original = _image(content)
-        _, problems_before = _examine(original, path)
+        facts_before, problems_before = _examine(original, path)
         if added := [problem for problem in problems if problem not in problems_before]:
             written = _write([original], destination, left_as_it_was=f"compacted, {added[0]}")
-            problems = problems_before
+            facts, problems = facts_before, problems_before
     return replace(written, facts=facts, problems=problems)
 
 

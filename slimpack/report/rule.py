@@ -14,9 +14,10 @@ from slimpack.model import Action, Risk
 from slimpack.report.text import mebibytes, render, safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from slimpack.findings import Kind
+    from slimpack.manifest import RuleRecord
     from slimpack.model import Rule
 
 
@@ -34,9 +35,18 @@ def catalogue(rules: Iterable[Rule], *, width: int, color: bool) -> str:
     return render(table, width=width, color=color)
 
 
-def rules(wanted: Iterable[Rule], *, width: int, color: bool) -> str:
-    """Returns all there is to say of some rules."""
-    return render(*(_rule(rule) for rule in wanted), width=width, color=color)
+def rules(
+    wanted: Iterable[Rule], done: Mapping[str, RuleRecord] | None = None, *, width: int, color: bool
+) -> str:
+    """Returns all there is to say of some rules.
+
+    Args:
+        wanted: The rules.
+        done: What rules did in a build, by id; None when no build is spoken of.
+        width: Columns.
+        color: Whether ANSI colours may be used.
+    """
+    return render(*(_rule(rule, done) for rule in wanted), width=width, color=color)
 
 
 def finding(kind: Kind, *, width: int, color: bool) -> str:
@@ -49,8 +59,17 @@ def finding(kind: Kind, *, width: int, color: bool) -> str:
     )
 
 
-def _rule(rule: Rule) -> RenderableType:
-    return Group(Text(safe(rule.id), style="bold"), Padding(_labelled(_lines(rule)), (0, 0, 0, 2)))
+def _rule(rule: Rule, done: Mapping[str, RuleRecord] | None) -> RenderableType:
+    lines = list(_lines(rule))
+    if done is not None:
+        lines.append(("Here", _here(done.get(rule.id))))
+    return Group(Text(safe(rule.id), style="bold"), Padding(_labelled(lines), (0, 0, 0, 2)))
+
+
+def _here(record: RuleRecord | None) -> str:
+    if record is None:
+        return "it had nothing to do in this build"
+    return f"took {record.files:,} files, {mebibytes(record.bytes)}; overruled on {record.overruled:,} files"
 
 
 def _lines(rule: Rule) -> Iterator[tuple[str, str]]:

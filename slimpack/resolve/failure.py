@@ -77,7 +77,7 @@ def _sign(pattern: str, what: str, fix: str, error: type[SlimpackError] = Resolu
     return _Sign(pattern=re.compile(pattern, re.DOTALL | re.MULTILINE), what=what, fix=fix, error=error)
 
 
-_REQUIREMENTS_FIX = "Loosen one of the requirements that contradict each other."
+_REQUIREMENTS_FIX = "Loosen or take out one of the requirements that contradict each other."
 
 _SIGNS = (
     _sign(
@@ -233,11 +233,17 @@ def without_wheel(
     if any(case.lacks_wheel for case in cases):
         glibc = ".".join(map(str, target.glibc))
         what = f"no wheel fits {target.runtime} on {target.architecture} (glibc {glibc}): {what}"
-    pins = [f"{case.wanted.name}=={case.newest_fitting}" for case in cases if case.newest_fitting]
+    pins = [
+        f"{case.wanted.name}=={case.newest_fitting}"
+        for case in cases
+        if case.newest_fitting and not case.fits
+    ]
     if pins:
         fix = f"Require {', '.join(pins)}: the newest with a wheel that fits."
     elif all(not case.files for case in cases):
         fix = "Check the spelling, or add the index that has it (--extra-index-url)."
+    elif all(case.fits for case in cases):
+        fix = _REQUIREMENTS_FIX
     else:
         fix = (
             "Choose another --runtime or --arch, or build a wheel on a machine like the target (pip wheel) "
@@ -289,7 +295,12 @@ class _Case:
     @property
     def lacks_wheel(self) -> bool:
         """Whether there is such a release, without a wheel that fits."""
-        return self.release is not None and self.newest_asked_fitting != self.release
+        return self.release is not None and not self.fits
+
+    @property
+    def fits(self) -> bool:
+        """Whether that release has a wheel that fits."""
+        return self.release is not None and self.newest_asked_fitting == self.release
 
     @property
     def sentence(self) -> str:
@@ -299,7 +310,7 @@ class _Case:
             return f"no index has a package called {name}"
         if self.release is None:
             return f"there is no {name}{self.wanted.specifier}, the newest is {self.newest}"
-        if not self.lacks_wheel:
+        if self.fits:
             return f"{name} {self.release} would fit, but something else that is required rules it out"
         if not self.wheels:
             return f"{name} {self.release} exists only as source"
