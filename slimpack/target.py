@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date  # noqa: TC003 -- pydantic reads the annotation at run time
 from functools import cache
@@ -178,12 +179,8 @@ def wheel_tags(target: Target) -> tuple[tags.Tag, ...]:
 
 
 def _version(text: str) -> tuple[int, int]:
-    try:
-        major, minor = (int(part) for part in text.split("."))
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no glibc version", where="--glibc", fix="Write it like 2.28."
-        ) from None
-    if major != 2:  # noqa: PLR2004 -- PEP 600 knows only glibc 2
+    """Returns a glibc version as numbers; PEP 600 knows only glibc 2."""
+    found = re.fullmatch(r"2\.(\d{1,2})", text, re.ASCII)
+    if found is None:
         raise UsageError(f"{text!r} is no glibc version", where="--glibc", fix="Write it like 2.28.")
-    return major, minor
+    return 2, int(found[1])
