@@ -131,12 +131,14 @@ class _Removed:
         owners: dict[str, list[Decision]] = defaultdict(list)
         self._kept_names: set[tuple[str, str]] = set()
         self._kept_paths: set[str] = set()
+        self._present: set[str] = set()
         for decision in plan.decisions:
             path = decision.file.path
             name = path.rpartition("/")[2]
             if decision.keep:
                 self._kept_names.add((decision.file.owner, name))
                 self._kept_paths.add(path)
+                self._present.add(decision.file.owner)
                 continue
             module = module_name(path)
             if module is not None:
@@ -197,25 +199,25 @@ class _Removed:
                 yield from self._by.modules[f"{name}:"]
 
     def _metadata(self, target: str) -> Iterator[Decision]:
+        """Yields the dist-info files that answer a question about one distribution, or about all (``*``).
+
+        Who asks about all does not miss a distribution that is not there; half of one would mislead it.
+        """
         name, _, kind = target.rpartition(":")
-        wanted = (
-            _READ_WITH_RECORD
-            if kind == "RECORD"
-            else (kind, "entry_points.txt")
-            if kind == "METADATA"
-            else (kind,)
+        wanted = {"RECORD": _READ_WITH_RECORD, "METADATA": ("METADATA", "entry_points.txt")}.get(
+            kind, (kind,)
         )
-        groups = (
-            self._by.metadata.values()
-            if name == "*"
-            else [self._by.metadata.get(canonicalize_name(name), [])]
-        )
-        for group in groups:
-            yield from (one for one in group if one.file.path.rpartition("/")[2] in wanted)
+        if name != "*":
+            group = self._by.metadata.get(canonicalize_name(name), [])
+        else:
+            group = [
+                one for some in self._by.metadata.values() for one in some if one.file.owner in self._present
+            ]
+        yield from (one for one in group if one.file.path.rpartition("/")[2] in wanted)
 
     def _mentioned(self, text: str, owner: str) -> Iterator[Decision]:
-        """Yields the file that a string names, if it is the only one of its distribution that it can mean."""
-        tail = text.lstrip("./")
+        """Yields the files that a string can mean, unless its distribution keeps one of that name."""
+        tail = text.removeprefix("./")
         name = tail.rpartition("/")[2]
         if (owner, name) in self._kept_names:
             return

@@ -203,13 +203,18 @@ class _Reader:
         ):
             kind = "RECORD" if name == "files" else "METADATA"
             self._note(Need.METADATA, node.lineno, f"{text}:{kind}")
-        elif name == "read_text" and text in {
-            "RECORD",
-            "WHEEL",
-            "top_level.txt",
-            "direct_url.json",
-            "INSTALLER",
-        }:
+        elif (
+            name == "read_text"
+            and not _is_own_method(node.func)
+            and text
+            in {
+                "RECORD",
+                "WHEEL",
+                "top_level.txt",
+                "direct_url.json",
+                "INSTALLER",
+            }
+        ):
             self._note(Need.METADATA, node.lineno, f"*:{text}")
         elif name in {"import_module", "__import__"} and text:
             level = len(text) - len(text.lstrip("."))
@@ -270,6 +275,15 @@ def _by_lines(source: bytes, *, path: str, package: tuple[str, ...]) -> Iterator
             targets = list(imported(module.lstrip(".") or None, names, level, package))
         for target in targets:
             yield Reference(need=Need.IMPORT, path=path, line=line, target=target)
+
+
+def _is_own_method(function: ast.expr) -> bool:
+    """Returns whether a call is to a method of ``self``: a copy of importlib.metadata, not a use of it."""
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "self"
+    )
 
 
 def _is_type_checking(test: ast.expr) -> bool:

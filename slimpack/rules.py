@@ -228,7 +228,7 @@ def _rule(raw: _Rule, *, stem: str, distributions: tuple[str, ...], origin: str)
         versions=raw.versions,
         targets=raw.targets,
         risk=raw.risk,
-        breaks=raw.breaks,
+        breaks=" ".join(raw.breaks.split()) if raw.breaks is not None else None,
         reason=" ".join(raw.reason.split()),
         required_by=raw.required_by,
         tolerates=raw.tolerates,
@@ -237,7 +237,12 @@ def _rule(raw: _Rule, *, stem: str, distributions: tuple[str, ...], origin: str)
         content=raw.content,
         probe=raw.probe,
         evidence=tuple(
-            Evidence(version=item.version, files=item.files, bytes=item.bytes, shown=item.shown)
+            Evidence(
+                version=item.version,
+                files=item.files,
+                bytes=item.bytes,
+                shown=" ".join(item.shown.split()),
+            )
             for item in raw.evidence
         ),
         examples=Examples(match=raw.examples.match, miss=raw.examples.miss),

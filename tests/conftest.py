@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import stat
 import subprocess
 from typing import TYPE_CHECKING, Protocol
@@ -43,6 +44,12 @@ class MakeElf(Protocol):
     """Compiles C source with gcc: ``make_elf("int f;", "-shared", "-fPIC", name="libf.so")``."""
 
     def __call__(self, source: str, *args: str, name: str = "made") -> Path: ...
+
+
+def pytest_configure() -> None:
+    """Lets tests send signals to programs: who runs in the background inherits that they are ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -94,11 +94,29 @@ def test_a_stub_that_is_read_comes_back_alone() -> None:
 
 def test_a_record_that_is_read_comes_back() -> None:
     stock = inventory(
-        file("a_b-1.0.dist-info/RECORD", owner="pkg"), file("c-1.0.dist-info/RECORD", owner="pkg")
+        file("pkg/a.py"),
+        file("a_b-1.0.dist-info/RECORD"),
+        file("c/a.py", owner="other"),
+        file("c-1.0.dist-info/RECORD", owner="other"),
     )
 
-    assert kept(guarded(stock, reference("A.B:RECORD", Need.METADATA))) == {"a_b-1.0.dist-info/RECORD"}
-    assert len(kept(guarded(stock, reference("*:RECORD", Need.METADATA)))) == 2
+    assert "a_b-1.0.dist-info/RECORD" in kept(guarded(stock, reference("A.B:RECORD", Need.METADATA)))
+    assert "c-1.0.dist-info/RECORD" not in kept(guarded(stock, reference("A.B:RECORD", Need.METADATA)))
+    assert len(kept(guarded(stock, reference("*:RECORD", Need.METADATA)))) == 4
+
+
+def test_who_asks_about_all_distributions_is_not_told_of_half_a_dropped_one() -> None:
+    stock = inventory(
+        file("lib/a.py", owner="lib"),
+        file("lib-1.dist-info/RECORD", owner="lib"),
+        file("pkg/a.py"),
+        file("pkg-1.dist-info/RECORD"),
+        distributions=(distribution("lib", requested=False),),
+    )
+    whole = rules('[[rule]]\nname = "all"\nwhole = true', stem="lib")
+    plan = guarded(stock, reference("*:RECORD", Need.METADATA), rule_book=book(TESTS, whole))
+
+    assert kept(plan) == {"pkg/a.py", "pkg-1.dist-info/RECORD"}
 
 
 def test_a_mentioned_file_comes_back_when_it_can_be_no_other() -> None:

@@ -100,6 +100,7 @@ def test_metadata_that_is_asked_for_is_found(source: str, target: str) -> None:
         "from importlib.resources import files\nfiles('x')",
         "import importlib.resources\nimportlib.resources.files('x')",
         "import importlib\nother.version('x')",
+        "import importlib\nclass A:\n    def f(self):\n        return self.read_text('RECORD')",
     ],
 )
 def test_functions_of_the_same_name_elsewhere_read_no_metadata(source: str) -> None:
