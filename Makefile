@@ -1,0 +1,83 @@
+# Everything happens in .venv, which is made from pyproject.toml and made anew when that changes.
+#   make PYTHON=python3.12 ...         another Python to run slimpack with (3.11 or newer)
+#   make RUNTIME=python3.13 ...        another Lambda runtime to build the examples for
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+READY := .venv/.installed
+
+# The first use replaces the variable by its value. A recipe is read after its prerequisites are made, so .venv is there.
+RUNTIME ?= $(eval RUNTIME := $$(shell $(BIN)/python examples/runtime.py))$(RUNTIME)
+# TensorFlow has wheels for these; the figures in the README are those of the first.
+TENSORFLOW_RUNTIME ?= $(eval TENSORFLOW_RUNTIME := $$(shell $(BIN)/python examples/runtime.py python3.12 python3.13 python3.11))$(TENSORFLOW_RUNTIME)
+
+IRIS := examples/iris-knn
+IRIS_MODEL := $(IRIS)/app/model.json
+DIGITS := examples/tensorflow-mnist
+DIGITS_MODEL := $(DIGITS)/app/model.keras
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo demo-tensorflow models test test-quick test-all lint bench docs wheel clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) $(IRIS_MODEL) ## Build the scikit-learn example, show its report, run its handler from the zip
+	$(BIN)/slimpack build $(IRIS)/requirements.txt --source $(IRIS)/app --runtime $(RUNTIME) --output dist/iris-knn.zip
+	$(BIN)/python examples/run_from_zip.py dist/iris-knn.zip --runtime $(RUNTIME) \
+	  --event $(IRIS)/event.json --expect $(IRIS)/expected.json
+
+demo-tensorflow: $(READY) $(DIGITS_MODEL) ## The same with TensorFlow, which is over the limit still: exit code 1
+	$(BIN)/slimpack build $(DIGITS)/requirements.txt --source $(DIGITS)/app --runtime $(TENSORFLOW_RUNTIME) \
+	  --output dist/tensorflow-mnist.zip || test $$? -eq 1
+	$(BIN)/python examples/run_from_zip.py dist/tensorflow-mnist.zip --runtime $(TENSORFLOW_RUNTIME) \
+	  --event $(DIGITS)/event.json --expect $(DIGITS)/expected.json
+
+models: $(IRIS_MODEL) $(DIGITS_MODEL) ## Train the models of the examples
+
+$(IRIS_MODEL): $(IRIS)/train.py $(IRIS)/requirements.txt examples/prepare.py | $(READY)
+	$(BIN)/python examples/prepare.py iris-knn --runtime $(RUNTIME)
+
+$(DIGITS_MODEL): $(DIGITS)/train.py $(DIGITS)/requirements.txt $(DIGITS)/requirements-train.txt examples/prepare.py | $(READY)
+	$(BIN)/python examples/prepare.py tensorflow-mnist --runtime $(TENSORFLOW_RUNTIME)
+
+test: $(READY) models ## Run the tests, real builds of both examples included
+	$(BIN)/pytest -m "not heavy"
+	$(BIN)/pytest -m heavy tests/test_examples.py
+
+test-quick: $(READY) ## Run the tests that need no network
+	$(BIN)/pytest -m "not network and not heavy"
+
+test-all: $(READY) models ## Run all tests; downloads gigabytes
+	$(BIN)/pytest
+
+lint: $(READY) ## Check style, types and the layering of the modules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) models ## Measure builds of both examples beside pip, strip and zip
+	$(BIN)/python benchmarks/build.py
+
+docs: $(READY) ## Write the help of the program and the schema of manifests into docs/
+	$(BIN)/python docs/generate.py
+
+wheel: $(READY) ## Build slimpack's own wheel into dist/
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## Remove what these targets have made
+	rm -rf .venv dist build examples/*/build $(IRIS_MODEL) $(DIGITS_MODEL) $(DIGITS)/app/digits.png
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "slimpack needs Python 3.11 or newer, and $(PYTHON) is not. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Making .venv"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --quiet --upgrade pip  # an old one knows no --group
+	@$(PIP) install --quiet --editable . --group dev
+	@touch $@
