@@ -19,7 +19,7 @@ from slimpack.wheel import Limits, Wheel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from slimpack.model import Addition, InventoryFile
+    from slimpack.model import Addition, InventoryFile, Reference
 
 _BATCH_BYTES = 16 * 2**20
 """Bytes of small files that one task takes, so that tasks are neither many nor long."""
@@ -102,7 +102,7 @@ def assemble(
         if isinstance(result, workers.Crashed):
             result = _stage(replace(task, examine=False))  # noqa: PLW2901 -- the plain copy in place of the crash
         staged |= {one.path: one for one in result}
-    return staged
+    return dict(sorted(staged.items()))
 
 
 def add(addition: Addition, *, place: Path, root: Path) -> tuple[int, str]:
@@ -169,9 +169,9 @@ def _batches(files: Sequence[InventoryFile]) -> Iterator[list[InventoryFile]]:
         yield batch
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=64)
 def _open(path: Path, limits: Limits) -> Wheel:
-    """Keeps the last wheels of a worker open: reading RECORD again for each task would cost too much."""
+    """Keeps the wheels of a worker open: tasks go by size, and reading RECORD for each would cost too much."""
     return Wheel.open(path, limits)
 
 
@@ -225,14 +225,14 @@ def _write_elf(file: InventoryFile, content: Callable[[], bytes], place: Path, *
 
 def _write_other(file: InventoryFile, content: bytes, place: Path, task: _Task) -> Staged:
     place.write_bytes(content)
-    found = (
-        references.read(content, path=file.path, needles=task.needles) if file.path.endswith(".py") else ()
-    )
+    found: tuple[Reference, ...] = ()
+    if file.path.endswith(".py"):
+        found = references.read(content, path=file.path, needles=task.needles, parse=task.examine)
     return Staged(
         path=file.path,
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         compacted=False,
-        left_as_it_was=None if task.examine else "the parser of ELF files crashed on it",
+        left_as_it_was=None if task.examine else "reading it crashed a worker",
         references=found,
     )

@@ -8,14 +8,16 @@ import shutil
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from slimpack import __version__, findings, guard, plan, repair, resolve
 from slimpack.archive import COMPRESSOR, Member, write_zip
 from slimpack.assemble import add, assemble
 from slimpack.elf import closure
-from slimpack.errors import SourceError
+from slimpack.errors import ManifestError, SourceError
 from slimpack.inventory import collect
 from slimpack.ledger import Added, Entries, account, by_severity
 from slimpack.manifest import LockRecord, balance, from_json, to_json
@@ -30,11 +32,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import date
-    from pathlib import Path
 
     from slimpack.cache import Cache
     from slimpack.manifest import Manifest
-    from slimpack.model import Addition, Finding, InventoryFile, Lock, LockedWheel, Plan, Staged, Target
+    from slimpack.model import (
+        Addition,
+        Finding,
+        Inventory,
+        InventoryFile,
+        Lock,
+        LockedWheel,
+        Overruled,
+        Plan,
+        Staged,
+        Target,
+    )
     from slimpack.output import Claim
     from slimpack.rules import RuleBook
 
@@ -149,7 +161,9 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
         if manifest is None:
             manifest = _make(job, claimed, progress)
             if options.zipped:
-                cache.put_bundle(job.key(), {"bundle.zip": claimed.bundle, "manifest.json": claimed.manifest})
+                files = {"bundle.zip": claimed.bundle, "manifest.json": claimed.manifest}
+                if problem := cache.put_bundle(job.key(), files):
+                    progress.tell(problem)
         if options.dry_run:
             _discard(claimed)
     return Outcome(
@@ -205,6 +219,7 @@ class _Job:
         options = self.options
         parts = {
             "slimpack": __version__,
+            "code": _code_digest(),
             "compressor": COMPRESSOR,
             "libraries": {name: installed_version(name) for name in ("lief", "pathspec", "packaging")},
             "python": sys.version_info[:2],  # decides which sources ``ast`` can read
@@ -248,15 +263,16 @@ def _make(job: _Job, claimed: Claim, progress: Progress) -> Manifest:
             job.source,
         )
         namespaces = repair.declared_namespaces(
-            inventory.files, lambda file: open_wheels[file.owner].read(file)
+            (file for file in inventory.files if file.owner in open_wheels),
+            lambda file: open_wheels[file.owner].read(file),
         )
-    proposed = plan.propose(inventory, job.book, target, options.wishes, namespaces=namespaces)
-    tree = _assemble(job, proposed, root, progress)
+    tree = _assemble(job, inventory, root, progress)
+    final = plan.with_additions(tree.plan, inventory, job.book, target, options.wishes, namespaces=namespaces)
     facts = [one.elf for one in tree.staged.values() if one.elf is not None]
     closed = closure.check(
         facts, target, files=set(tree.staged), optional=plan.optional_libraries(tree.plan, job.book)
     )
-    added = [_add(one, sandbox, target) for one in (*tree.plan.additions, *closed.repairs)]
+    added = [_add(one, sandbox, target) for one in (*final.additions, *closed.repairs)]
     manifest = account(
         Entries(
             target=target,
@@ -293,29 +309,42 @@ def _make(job: _Job, claimed: Claim, progress: Progress) -> Manifest:
     return manifest
 
 
-def _assemble(job: _Job, proposed: Plan, root: Path, progress: Progress) -> _Tree:
+def _assemble(job: _Job, inventory: Inventory, root: Path, progress: Progress) -> _Tree:
     """Writes what is kept, and goes on as long as the guard finds that more has to be."""
-    current = proposed
+    options = job.options
+    propose = partial(plan.propose, inventory, job.book, options.target, options.wishes)
+    current = propose()
+    needles = guard.needles(current)
     staged: dict[str, Staged] = {}
-    needles = guard.needles(proposed)
+    references: list[Reference] = []
+    needed: dict[str, Overruled] = {}
     with progress.phase("reading, checking and compacting files"):
-        while True:
-            missing = [one.file for one in current.decisions if one.keep and one.file.path not in staged]
-            if not missing:
-                return _Tree(plan=current, staged=staged)
+        while missing := [one.file for one in current.decisions if one.keep and one.file.path not in staged]:
             new = assemble(
                 missing,
                 wheels=job.wheels,
-                source=job.options.source,
-                limits=job.options.limits,
+                source=options.source,
+                limits=options.limits,
                 root=root,
                 needles=needles,
-                compact=job.options.compact,
-                jobs=job.options.jobs,
+                compact=options.compact,
+                jobs=options.jobs,
                 progress=progress.advance,
             )
             staged |= new
-            current = guard.overrule(current, _references(new.values()), job.book)
+            references += _references(new.values())
+            current = guard.overrule(current, references, job.book)
+            while fallen := {
+                name: overruled
+                for name, overruled in guard.fallen(current, job.book).items()
+                if name not in needed
+            }:
+                # What stays as a whole is subject to the other rules, and what only it needs stays as well.
+                needed |= fallen
+                current = guard.standing(propose(standing=needed), needed)
+                needles |= guard.needles(current)
+                current = guard.overrule(current, references, job.book)
+    return _Tree(plan=current, staged=staged)
 
 
 def _references(staged: Iterable[Staged]) -> Iterator[Reference]:
@@ -387,6 +416,15 @@ def _read_source(folder: Path) -> tuple[InventoryFile, ...]:
     return tuple(replace(file, sha256=_sha256_of(folder / file.entry)) for file in read_source(folder))
 
 
+def _code_digest() -> str:
+    """Returns a hash over slimpack itself: in a checkout the version stays while the code changes."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted((*package.rglob("*.py"), *package.rglob("targets.toml"))):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def _sha256_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -423,7 +461,10 @@ def _from_cache(cache: Cache, job: _Job, claimed: Claim) -> Manifest | None:
     places = {"bundle.zip": claimed.bundle, "manifest.json": claimed.manifest}
     if not job.options.zipped or not cache.get_bundle(job.key(), places):
         return None
-    return from_json(claimed.manifest.read_bytes(), where="the cached manifest")
+    try:
+        return from_json(claimed.manifest.read_bytes(), where="the cached manifest")
+    except ManifestError:  # a cache never makes a build fail
+        return None
 
 
 def _discard(claimed: Claim) -> None:

@@ -107,7 +107,7 @@ def size(text: str | int, *, where: str) -> int:
     Raises:
         UsageError: It is none.
     """
-    found = re.fullmatch(r"(\d+(?:[._]\d+)*)\s*([A-Za-z]*)", str(text).strip())
+    found = re.fullmatch(r"(\d[\d_]{0,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)", str(text).strip(), re.ASCII)
     unit = _UNITS.get(found[2].lower()) if found else None
     if found is None or unit is None:
         raise UsageError(f"{text!r} is no size", where=where, fix="Write it like 200MiB, or in bytes.")
@@ -121,7 +121,7 @@ def _read(path: Path, *, required: bool) -> Config:
         raise ConfigError(
             f"cannot be read: {problem.strerror}", where=str(path), fix="Correct the path."
         ) from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise ConfigError(
             f"no valid TOML: {problem}", where=str(path), fix="Correct the syntax."
         ) from problem

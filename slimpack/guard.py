@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _DIST_INFO = re.compile(r"(?P<name>[^/]+?)-[^/-]+\.dist-info/(?P<file>[^/]+)")
 
+_PLACEHOLDER = re.compile(r"^(?:(?:%s|\{[^}/]*\}|\.{0,2})/)+")
+"""What stands before a relative path: ``%s/``, ``{}/``, ``./``, ``../``, ``/``."""
+
 _READ_WITH_RECORD = ("RECORD", "top_level.txt")
 """What ``importlib.metadata`` reads to tell which files and modules a distribution has."""
 
@@ -80,6 +83,8 @@ def overrule(plan: Plan, references: Iterable[Reference], book: RuleBook) -> Pla
     for reference in references:
         for decision in removed.needed_by(reference, owner=owners.get(reference.path, APP)):
             path = decision.file.path
+            if path in restored:
+                continue
             if decision.rule == REMOVE:
                 if reference.need in {Need.IMPORT, Need.LIBRARY}:
                     problems.setdefault(
@@ -101,6 +106,40 @@ def overrule(plan: Plan, references: Iterable[Reference], book: RuleBook) -> Pla
             for decision in plan.decisions
         ),
         findings=(*plan.findings, *(problems[path] for path in sorted(problems) if path not in known)),
+    )
+
+
+def fallen(plan: Plan, book: RuleBook) -> dict[str, Overruled]:
+    """Returns the distributions that a rule would drop whole and that kept code needs, with what needs them.
+
+    Args:
+        plan: As the guard left it.
+        book: The rules.
+    """
+    return {
+        decision.file.owner: decision.overruled
+        for decision in reversed(plan.decisions)
+        if decision.overruled is not None
+        and book.by_id[decision.overruled.rule].whole
+        and decision.overruled.by.need is not Need.METADATA
+    }
+
+
+def standing(plan: Plan, needed: Mapping[str, Overruled]) -> Plan:
+    """Returns a plan that was proposed without dropping some distributions whole, with the reason noted.
+
+    Args:
+        plan: As proposed.
+        needed: What ``fallen`` told.
+    """
+    return replace(
+        plan,
+        decisions=tuple(
+            replace(decision, overruled=needed[decision.file.owner])
+            if decision.keep and decision.file.owner in needed and decision.rule is None
+            else decision
+            for decision in plan.decisions
+        ),
     )
 
 
@@ -129,14 +168,16 @@ class _Removed:
         names: dict[str, list[Decision]] = defaultdict(list)
         metadata: dict[str, list[Decision]] = defaultdict(list)
         owners: dict[str, list[Decision]] = defaultdict(list)
-        self._kept_names: set[tuple[str, str]] = set()
+        self._kept_basenames: set[str] = set()
+        self._kept_by_name: dict[str, list[str]] = defaultdict(list)
         self._kept_paths: set[str] = set()
         self._present: set[str] = set()
         for decision in plan.decisions:
             path = decision.file.path
             name = path.rpartition("/")[2]
             if decision.keep:
-                self._kept_names.add((decision.file.owner, name))
+                self._kept_basenames.add(name)
+                self._kept_by_name[f"{decision.file.owner}/{name}"].append(path)
                 self._kept_paths.add(path)
                 self._present.add(decision.file.owner)
                 continue
@@ -166,7 +207,7 @@ class _Removed:
             case Need.IMPORT | Need.LAZY_IMPORT:
                 yield from self._modules(reference.target)
             case Need.LIBRARY:
-                if reference.target not in {name for _, name in self._kept_names}:
+                if reference.target not in self._kept_basenames:
                     yield from self._by.names.get(reference.target, ())
             case Need.STUB:
                 yield from (
@@ -188,9 +229,6 @@ class _Removed:
     def _modules(self, target: str) -> Iterator[Decision]:
         """Yields the files of a module and of the packages around it."""
         parts = target.split(".")
-        if target not in self._by.modules and f"{target}:" not in self._by.modules:
-            # An attribute of a module, most likely: `from package.module import function` names both.
-            return
         for count in range(1, len(parts) + 1):
             name = ".".join(parts[:count])
             if name in self._by.modules:
@@ -216,11 +254,12 @@ class _Removed:
         yield from (one for one in group if one.file.path.rpartition("/")[2] in wanted)
 
     def _mentioned(self, text: str, owner: str) -> Iterator[Decision]:
-        """Yields the files that a string can mean, unless its distribution keeps one of that name."""
-        tail = text.removeprefix("./")
+        """Yields the files that a string can mean, unless its distribution keeps one that it means as well."""
+        tail = _PLACEHOLDER.sub("", text)
         name = tail.rpartition("/")[2]
-        if (owner, name) in self._kept_names:
+        if any(f"/{path}".endswith(f"/{tail}") for path in self._kept_by_name[f"{owner}/{name}"]):
             return
         for decision in self._by.names.get(name, ()):
-            if decision.file.owner == owner and f"/{decision.file.path}".endswith(f"/{tail}"):
+            its_own = decision.file.owner == owner or (owner == APP and "/" in tail)
+            if its_own and f"/{decision.file.path}".endswith(f"/{tail}"):
                 yield decision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slimpack import findings
@@ -71,8 +72,12 @@ def _put(file: InventoryFile, files: dict[str, InventoryFile], problems: list[Fi
                 file.path, f"{earlier.owner} and {file.owner} install different files here; {winner} wins"
             )
         )
-    if earlier is None or earlier.sha256 != file.sha256 or file.owner == APP:
+    if earlier is None:
         files[file.path] = file
+        return
+    same = file.sha256 is not None and earlier.sha256 == file.sha256
+    stays, goes = (earlier, file) if same and file.owner != APP else (file, earlier)
+    files[file.path] = replace(stays, also=(*earlier.also, goes.owner))
 
 
 def _refuse_files_as_folders(files: Mapping[str, InventoryFile]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slimpack import findings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
-    from slimpack.model import Addition, Decision, Distribution, Finding, Staged, Target
+    from slimpack.model import Addition, Decision, Distribution, Finding, Overruled, Staged, Target
     from slimpack.rules import RuleBook
 
 
@@ -96,6 +96,7 @@ def account(entries: Entries, *, version: str, format: Literal["zip", "directory
             system=target.system,
             glibc=".".join(map(str, target.glibc)),
             size_limit=target.size_limit,
+            prefix=target.prefix,
             upload_limit=target.upload_limit,
         ),
         lock=entries.lock,
@@ -140,7 +141,7 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
             sha256=staged.sha256,
             executable=file.executable,
             rule=decision.rule,
-            overruled=decision.overruled,
+            overruled=_below(prefix, decision.overruled),
             note=f"left as it was: {staged.left_as_it_was}" if staged.left_as_it_was else None,
         )
     for one in entries.added:
@@ -156,6 +157,13 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
             rule=one.addition.rule,
             note=one.addition.reason,
         )
+
+
+def _below(prefix: str, overruled: Overruled | None) -> Overruled | None:
+    """Returns who overruled a rule, with the place that it has in the bundle."""
+    if overruled is None:
+        return None
+    return replace(overruled, by=replace(overruled.by, path=prefix + overruled.by.path))
 
 
 def _distributions(

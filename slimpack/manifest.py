@@ -44,6 +44,8 @@ class TargetRecord:
     """Newest glibc symbol version of the base system, such as ``2.34``."""
     size_limit: int
     """Unzipped bytes to stay below (exclusive)."""
+    prefix: str = ""
+    """Folder of the bundle that the installed tree is in: ``python/`` for a layer."""
     upload_limit: int | None = None
     """Zipped bytes of a direct upload (inclusive)."""
 
@@ -224,6 +226,8 @@ def balance(manifest: Manifest, *, inventory: Mapping[str, int], bundle: Mapping
                 f"the account of the {name} does not balance: {wrong}",
                 fix="This is a fault in slimpack: please report it with the manifest.",
             )
+    if (len(before), len(after)) != (manifest.totals.files_before, manifest.totals.files_after):
+        raise BooksError("a path is in the account twice", fix="Please report this with the manifest.")
     if sums(manifest.files, archive_size=manifest.totals.archive_size) != manifest.totals:
         raise BooksError(
             "the totals are not the sums of the files", fix="Please report this with the manifest."

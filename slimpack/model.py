@@ -118,6 +118,8 @@ class InventoryFile:
     """Hash of the content, hexadecimal; None where RECORD does not tell and nothing was read."""
     executable: bool
     """Whether any execute bit is set where it comes from."""
+    also: tuple[str, ...] = ()
+    """Other distributions that install the same path; this one's content is what a plain install would have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ def propose(
     target: Target,
     wishes: Wishes,
     *,
-    namespaces: Collection[str] = (),
+    standing: Collection[str] = (),
 ) -> Plan:
     """Returns what the rules and the user want, before the guard has looked at it.
 
@@ -54,22 +54,14 @@ def propose(
         book: The rules.
         target: Where the bundle will run.
         wishes: The user's own patterns and switches.
-        namespaces: Folders (``google`` or ``a/b``) that wheels declare as namespace packages.
+        standing: Distributions that the guard would not let go as a whole.
 
     Raises:
         ConfigError: A wish names a rule that does not exist.
         RuleError: Two rules claim one file with different actions, or a wish is no pattern.
     """
-    chosen = _enabled(book, wishes)
-    rules_of = {
-        one.name: [
-            rule
-            for rule in book.rules
-            if rule.id in chosen and speaks_of(rule, name=one.name, version=one.version, runs_on=target)
-        ]
-        for one in inventory.distributions
-    }
-    dropped = _dropped_whole(inventory.distributions, rules_of)
+    rules_of = _rules_of(inventory, book, target, _enabled(book, wishes))
+    dropped = _dropped_whole(inventory.distributions, rules_of, standing)
     keep, remove = patterns(wishes.keep, where="keep"), patterns(wishes.remove, where="remove")
     decisions = []
     for file in inventory.files:
@@ -80,12 +72,36 @@ def propose(
         elif file.owner == APP:
             decision = Decision(file=file, keep=True, rule=None)
         else:
-            rule = dropped.get(file.owner) or _claim(file, rules_of[file.owner], book)
+            # What another wheel brings as well goes only with that one.
+            gone = all(owner in dropped for owner in (file.owner, *file.also))
+            rule = dropped[file.owner] if gone else _claim(file, rules_of[file.owner], book)
             decision = Decision(
                 file=file, keep=rule is None or rule.action is Action.KEEP, rule=rule.id if rule else None
             )
         decisions.append(decision)
-    plan = Plan(decisions=tuple(decisions), findings=tuple(_without_match(wishes, book, decisions, rules_of)))
+    return Plan(decisions=tuple(decisions), findings=tuple(_without_match(wishes, book, decisions, rules_of)))
+
+
+def with_additions(
+    plan: Plan,
+    inventory: Inventory,
+    book: RuleBook,
+    target: Target,
+    wishes: Wishes,
+    *,
+    namespaces: Collection[str] = (),
+) -> Plan:
+    """Returns a plan with the files that ``add`` rules want and that it does not keep anyway.
+
+    Args:
+        plan: As the guard left it.
+        inventory: What it was made from.
+        book: The rules.
+        target: Where the bundle will run.
+        wishes: The user's own switches.
+        namespaces: Folders (``google`` or ``a/b``) that wheels declare as namespace packages.
+    """
+    rules_of = _rules_of(inventory, book, target, _enabled(book, wishes))
     return replace(plan, additions=_additions(plan, rules_of, namespaces))
 
 
@@ -100,11 +116,10 @@ def offers(plan: Plan, inventory: Inventory, book: RuleBook, target: Target) -> 
     for rule in book.rules:
         if rule.risk is not Risk.OPT_IN or rule.action is not Action.REMOVE or rule.id in took:
             continue
-        owners = {
-            one.name
-            for one in inventory.distributions
-            if speaks_of(rule, name=one.name, version=one.version, runs_on=target)
-        }
+        speaking = _rules_of(inventory, book, target, {rule.id})
+        owners = {name for name, rules in speaking.items() if rules}
+        if rule.whole:
+            owners &= set(_dropped_whole(inventory.distributions, speaking))
         sizes = [
             file.size
             for file in kept
@@ -140,8 +155,24 @@ def _enabled(book: RuleBook, wishes: Wishes) -> frozenset[str]:
     return frozenset(on - {rule.id for wanted in wishes.disable for rule in book.matching(wanted)})
 
 
+def _rules_of(
+    inventory: Inventory, book: RuleBook, target: Target, chosen: Collection[str]
+) -> dict[str, list[Rule]]:
+    """Returns, by distribution, those of the chosen rules that speak of it."""
+    return {
+        one.name: [
+            rule
+            for rule in book.rules
+            if rule.id in chosen and speaks_of(rule, name=one.name, version=one.version, runs_on=target)
+        ]
+        for one in inventory.distributions
+    }
+
+
 def _dropped_whole(
-    distributions: Sequence[Distribution], rules_of: Mapping[str, Sequence[Rule]]
+    distributions: Sequence[Distribution],
+    rules_of: Mapping[str, Sequence[Rule]],
+    standing: Collection[str] = (),
 ) -> dict[str, Rule]:
     """Returns the distributions that go as a whole, with the rule that says so.
 
@@ -157,7 +188,7 @@ def _dropped_whole(
     while changed:
         changed = False
         for one in distributions:
-            if one.name in dropped:
+            if one.name in dropped or one.name in standing:
                 continue
             for rule in rules_of[one.name]:
                 # What the requirements name is wanted, unless the user switched on the very rule against it.

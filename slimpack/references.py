@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import string
+import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -27,17 +28,17 @@ _WORDS = _only(string.ascii_letters + string.digits + "_")
 _NAMES = _only(string.ascii_letters + string.digits + "_.-+")
 """Leaves file names."""
 
+_STRINGS = bytes(10 if code in b"\"'\\{}" else code for code in range(256))
+"""The same, that breaks lines where a string, or a part of an f-string, may begin or end."""
+
 _SURVIVES = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 """Exceptions whose handler survives a failed import."""
 
-_ALWAYS_ASKED = {
-    b"packages_distributions",
-    b"attach_stub",
-    b"importlib",
-    b"importlib_metadata",
-    b"pkg_resources",
-}
-"""Words that make a file worth parsing whatever was removed: it may read metadata or stubs."""
+_ALWAYS_ASKED = (b"importlib", b"pkg_resources", b"packages_distributions", b"attach_stub")
+"""What makes a file worth parsing whatever was removed: it may read metadata or stubs."""
+
+_IMPORTERS = (b"import_module", b"__import__")
+"""Functions that import what a string names."""
 
 _METADATA_OF_ONE = {
     "version",
@@ -53,6 +54,24 @@ _METADATA_OF_ONE = {
 
 _METADATA_MODULES = {"importlib.metadata", "importlib_metadata", "pkg_resources"}
 """Modules that read what lies in dist-info folders."""
+
+_READS_RECORD = {b"packages_distributions", b"distributions", b"PackagePath"}
+"""Words of sources that may read RECORD, where nothing better than words is to be had."""
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+"""A string that may name a module."""
+
+_LARGEST = 16 * 2**20
+"""Bytes of a source beyond which its syntax tree takes more memory than a worker should have."""
+
+_STATEMENT = re.compile(rb"import\b[^\n(]*+(?:\((?:[^)#]++|#[^\n]*+)*+\)?)?[^\n]*+")
+"""At least what stands behind the word in an import statement; no byte is looked at twice."""
+
+_CONTINUED = re.compile(rb"\\\r?\n")
+"""The end of a line that goes on in the next."""
+
+_DOTTED_STRING = re.compile(rb"""["'}](\w*+\.[\w.]*+)(?=["'{\\])""")
+"""A string that may be, or end, a dotted name."""
 
 _IMPORT_LINE = re.compile(
     rb"""^[ \t]*(?:
@@ -73,34 +92,71 @@ class Needles:
     names: frozenset[bytes]
     """File names of removed files that are no Python modules."""
 
-    def occur_in(self, source: bytes) -> bool:
-        """Returns whether a source can refer to anything that was removed."""
-        tokens = source.translate(_WORDS).split()
-        if not self.words.isdisjoint(tokens) or not _ALWAYS_ASKED.isdisjoint(tokens):
+    def __or__(self, other: Needles) -> Needles:
+        """Returns the needles of both."""
+        return Needles(words=self.words | other.words, names=self.names | other.names)
+
+    def occur_in(self, source: bytes, package: Sequence[str]) -> bool:
+        """Returns whether a source can refer to anything that was removed. Parsing takes twenty times as long.
+
+        Args:
+            source: The content of a ``.py`` file.
+            package: Parts of the package that it is in, which its relative imports need not name.
+        """
+        if any(word in source for word in _ALWAYS_ASKED):
             return True
-        return bool(self.names) and not self.names.isdisjoint(source.translate(_NAMES).split())
+        if not self.names.isdisjoint(_ends_of_strings(source)):
+            return True
+        if not self.words.isdisjoint(part.encode() for part in package):
+            return True
+        text = source if any(word in source for word in _IMPORTERS) else b"\n".join(_names_in(source))
+        return not self.words.isdisjoint(text.translate(_WORDS).split())
 
 
-def read(source: bytes, *, path: str, needles: Needles) -> tuple[Reference, ...]:
+def read(source: bytes, *, path: str, needles: Needles, parse: bool = True) -> tuple[Reference, ...]:
     """Returns what a Python source refers to, as far as it may concern what was removed.
 
     Args:
         source: The content of a ``.py`` file.
         path: Its place in the installed tree; relative imports start there.
         needles: What is worth finding.
+        parse: Whether to parse it; else it is only looked through line by line, which finds more than there is.
     """
-    if not needles.occur_in(source):
-        return ()
     package = package_of(path)
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        found: Iterable[Reference] = _by_lines(source, path=path, package=package)
+    if not needles.occur_in(source, package):
+        return ()
+    tree = _parsed(source) if parse and len(source) < _LARGEST else None
+    if tree is None:
+        found: Iterable[Reference] = _by_lines(source, path=path, package=package, names=needles.names)
     else:
         reader = _Reader(path=path, package=package, names=needles.names)
-        reader.body(tree.body, Need.IMPORT)
+        reader.read(tree)
         found = reader.found
     return tuple(dict.fromkeys(item for item in found if _concerns(item, needles)))
+
+
+def _parsed(source: bytes) -> ast.Module | None:
+    """Returns the syntax tree; None for a syntax that this Python does not know, or that nests too deeply."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's invalid escapes
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _ends_of_strings(source: bytes) -> Iterator[bytes]:
+    """Yields what stands behind the last slash of each string, and of what lies between strings."""
+    for line in source.translate(_STRINGS).split(b"\n"):
+        yield line.rpartition(b"/")[2]
+
+
+def _names_in(source: bytes) -> Iterator[bytes]:
+    """Yields the lines of all import statements, and strings that may be dotted names."""
+    yield from _DOTTED_STRING.findall(source)
+    source = _CONTINUED.sub(b" ", source)
+    for found in _STATEMENT.finditer(source):
+        yield source[source.rfind(b"\n", 0, found.start()) + 1 : found.end()]
 
 
 def package_of(path: str) -> tuple[str, ...]:
@@ -136,26 +192,35 @@ class _Reader:
         self._path = path
         self._package = package
         self._names = names
+        self._todo: list[tuple[ast.AST, Need]] = []
+        self._renamed: dict[str, str] = {}
+        self._asks_metadata = False
         self._metadata = {"metadata", "importlib_metadata", "pkg_resources"}
         """Names by which the module knows the metadata modules and what it imported from them."""
 
-    def body(self, statements: Sequence[ast.AST], when: Need) -> None:
-        """Reads statements that run at import time (``Need.IMPORT``) or perhaps never (``LAZY_IMPORT``)."""
-        for statement in statements:
-            self._node(statement, when)
+    def read(self, tree: ast.Module) -> None:
+        """Reads a module, with a stack of its own: expressions nest deeper than Python's calls may."""
+        self._todo = [(node, Need.IMPORT) for node in reversed(tree.body)]
+        while self._todo:
+            node, when = self._todo.pop()
+            start = len(self._todo)
+            self._node(node, when)
+            self._todo[start:] = reversed(self._todo[start:])  # in the order of the source: names before uses
+
+    def _later(self, nodes: Iterable[ast.AST | None], when: Need) -> None:
+        """Notes down nodes that run at import time (``Need.IMPORT``) or perhaps never (``LAZY_IMPORT``)."""
+        self._todo += ((node, when) for node in nodes if node is not None)
 
     def _node(self, node: ast.AST, when: Need) -> None:
         match node:
             case ast.Import() | ast.ImportFrom():
                 self._import(node, when)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                for part in (*node.decorator_list, node.args, node.returns):
-                    if part is not None:
-                        self._node(part, when)
-                self.body(node.body, Need.LAZY_IMPORT)
+                self._later((*node.decorator_list, node.args, node.returns), when)
+                self._later(node.body, Need.LAZY_IMPORT)
             case ast.Lambda():
-                self._node(node.args, when)
-                self._node(node.body, Need.LAZY_IMPORT)
+                self._later([node.args], when)
+                self._later([node.body], Need.LAZY_IMPORT)
             case _:
                 self._compound(node, when)
 
@@ -167,33 +232,39 @@ class _Reader:
             self._note(when, node.lineno, name)
         module = node.module if isinstance(node, ast.ImportFrom) else None
         for alias in node.names:
+            self._renamed[alias.asname or alias.name] = alias.name
             if {module, alias.name, f"{module}.{alias.name}"} & _METADATA_MODULES:
+                self._asks_metadata = True
                 self._metadata.add(alias.asname or alias.name.rpartition(".")[2])
 
     def _compound(self, node: ast.AST, when: Need) -> None:
         match node:
             case ast.If() if _is_type_checking(node.test):
-                self.body(node.orelse, when)
+                self._later(node.orelse, when)
             case ast.Try() | ast.TryStar():
                 survived = any(_survives(handler) for handler in node.handlers)
-                self.body(node.body, Need.LAZY_IMPORT if survived else when)
+                self._later(node.body, Need.LAZY_IMPORT if survived else when)
                 for handler in node.handlers:
                     # It may never run, yet what it needs is needed all the same.
-                    self.body(handler.body, Need.LAZY_IMPORT if survived else when)
-                self.body(node.orelse, Need.LAZY_IMPORT if survived else when)
-                self.body(node.finalbody, when)
+                    self._later(handler.body, Need.LAZY_IMPORT if survived else when)
+                self._later(node.orelse, Need.LAZY_IMPORT if survived else when)
+                self._later(node.finalbody, when)
+            case ast.Attribute(attr="files") if self._asks_metadata:
+                # `distribution("x").files` and the like: which one is asked is not worth guessing.
+                self._note(Need.METADATA, node.lineno, "*:RECORD")
+                self._later([node.value], when)
             case ast.Call():
                 self._call(node, when)
-                self.body(list(ast.iter_child_nodes(node)), when)
+                self._later(list(ast.iter_child_nodes(node)), when)
             case ast.Constant(value=str(text)):
                 self._text(text, node.lineno)
             case _:
-                self.body(list(ast.iter_child_nodes(node)), when)
+                self._later(list(ast.iter_child_nodes(node)), when)
 
     def _call(self, node: ast.Call, when: Need) -> None:
-        name = _last_name(node.func)
-        first = node.args[0] if node.args else None
-        text = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+        called = _last_name(node.func)
+        name = self._renamed.get(called, called) if called else None
+        text, base = (_string(node.args[at]) if len(node.args) > at else None for at in (0, 1))
         if name == "attach_stub":
             self._note(Need.STUB, node.lineno, self._path + "i")
         elif name == "packages_distributions":
@@ -218,7 +289,8 @@ class _Reader:
             self._note(Need.METADATA, node.lineno, f"*:{text}")
         elif name in {"import_module", "__import__"} and text:
             level = len(text) - len(text.lstrip("."))
-            for module in imported(text.lstrip(".") or None, [], level, self._package):
+            package = tuple(base.split(".")) if base else self._package
+            for module in imported(text.lstrip(".") or None, [], level, package):
                 self._note(when if name == "__import__" else Need.LAZY_IMPORT, node.lineno, module)
 
     def _is_metadata(self, function: ast.expr) -> bool:
@@ -229,6 +301,9 @@ class _Reader:
     def _text(self, text: str, line: int) -> None:
         if len(text) < 4096 and text.rsplit("/", 1)[-1].encode("utf-8", "replace") in self._names:  # noqa: PLR2004 -- PATH_MAX
             self._note(Need.MENTION, line, text)
+        elif "." in text and _DOTTED.fullmatch(text):
+            # A table of lazy modules, `importlib.resources.files("package.data")`, ...
+            self._note(Need.LAZY_IMPORT, line, text)
 
     def _note(self, need: Need, line: int, target: str) -> None:
         self.found.append(Reference(need=need, path=self._path, line=line, target=target))
@@ -254,8 +329,14 @@ def imported(module: str | None, names: Sequence[str], level: int, package: tupl
             yield f"{parent}.{name}" if parent else name
 
 
-def _by_lines(source: bytes, *, path: str, package: tuple[str, ...]) -> Iterator[Reference]:
-    """Yields the imports of a source that ``ast`` cannot read, all of them as if they ran at import time."""
+def _by_lines(
+    source: bytes, *, path: str, package: tuple[str, ...], names: frozenset[bytes]
+) -> Iterator[Reference]:
+    """Yields what a source may refer to that ``ast`` cannot read: imports as if all ran at import time."""
+    for name in sorted(names.intersection(source.translate(_NAMES).split())):
+        yield Reference(need=Need.MENTION, path=path, line=None, target=name.decode("utf-8", "replace"))
+    if not _READS_RECORD.isdisjoint(source.translate(_WORDS).split()):
+        yield Reference(need=Need.METADATA, path=path, line=None, target="*:RECORD")
     for found in _IMPORT_LINE.finditer(source):
         line = source.count(b"\n", 0, found.start()) + 1
         if found["import"]:
@@ -266,13 +347,13 @@ def _by_lines(source: bytes, *, path: str, package: tuple[str, ...]) -> Iterator
             ]
         else:
             module = found["from"].decode("utf-8", "replace")
-            names = [
+            imports = [
                 part.split()[0].decode("utf-8", "replace")
                 for part in found["names"].strip(b"() \t\r\n").split(b",")
                 if part.split()
             ]
             level = len(module) - len(module.lstrip("."))
-            targets = list(imported(module.lstrip(".") or None, names, level, package))
+            targets = list(imported(module.lstrip(".") or None, imports, level, package))
         for target in targets:
             yield Reference(need=Need.IMPORT, path=path, line=line, target=target)
 
@@ -293,6 +374,10 @@ def _is_type_checking(test: ast.expr) -> bool:
 def _survives(handler: ast.ExceptHandler) -> bool:
     caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return any(item is None or _last_name(item) in _SURVIVES for item in caught)
+
+
+def _string(node: ast.AST) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def _last_name(node: ast.AST) -> str | None:

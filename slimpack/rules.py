@@ -118,7 +118,8 @@ def load_rules(folders: Sequence[Path] = ()) -> RuleBook:
     for folder in folders:
         if not folder.is_dir():
             raise RuleError("no such folder of rules", where=str(folder), fix="Correct the path.")
-        texts += [(str(folder / item.name), item.name, item.read_bytes()) for item in _toml_files(folder)]
+        names = [item.name for item in _toml_files(folder)]
+        texts += [(str(folder / name), name, _content(folder / name)) for name in names]
     rules: list[Rule] = []
     digest = hashlib.sha256()
     for origin, name, text in texts:
@@ -149,7 +150,7 @@ def parse(text: bytes, *, stem: str, origin: str) -> tuple[Rule, ...]:
     """
     try:
         data = tomllib.loads(text.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise RuleError(f"no valid TOML: {problem}", where=origin, fix="Correct the syntax.") from problem
     file = schema.read(_File, data, where=origin, error=RuleError)
     if canonicalize_name(stem) != stem:
@@ -212,6 +213,15 @@ def _shipped() -> Traversable:
     """Returns the folder of the shipped rules: inside the package when installed, beside it in a checkout."""
     inside = resources.files("slimpack").joinpath("shipped_rules")
     return inside if inside.is_dir() else Path(__file__).parent.parent / "rules"
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise RuleError(
+            f"cannot be read: {problem.strerror}", where=str(path), fix="Make it a file that you can read."
+        ) from problem
 
 
 def _toml_files(folder: Traversable) -> list[Traversable]:
@@ -290,7 +300,7 @@ def _broken_switches(rule: Rule) -> Iterator[str]:
 
 def _broken_additions(rule: Rule) -> Iterator[str]:
     for path in rule.paths:
-        parts = path.removeprefix(NAMESPACE).removeprefix("/").split("/")
+        parts = path.removeprefix(f"{NAMESPACE}/").split("/")
         if any(part in {"", ".", ".."} or set(part) & set("*?[]{}\\") for part in parts):
             yield f"{path!r} is no plain path to add"
 

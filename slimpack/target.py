@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _OLDEST_GLIBC = {"x86_64": (2, 5), "aarch64": (2, 17)}
 """First glibc that PEP 600 knows a profile for, by machine."""
 
+_OLDEST_CUSTOM = 17
+"""Minor version of the oldest glibc for which libstdc++'s symbol versions are known here."""
+
 _LEGACY = {(2, 5): "manylinux1", (2, 12): "manylinux2010", (2, 17): "manylinux2014"}
 """Aliases of the oldest profiles (PEP 513, 571, 599)."""
 
@@ -181,6 +184,10 @@ def wheel_tags(target: Target) -> tuple[tags.Tag, ...]:
 def _version(text: str) -> tuple[int, int]:
     """Returns a glibc version as numbers; PEP 600 knows only glibc 2."""
     found = re.fullmatch(r"2\.(\d{1,2})", text, re.ASCII)
-    if found is None:
-        raise UsageError(f"{text!r} is no glibc version", where="--glibc", fix="Write it like 2.28.")
+    if found is None or int(found[1]) < _OLDEST_CUSTOM:
+        raise UsageError(
+            f"{text!r} is no glibc version from 2.{_OLDEST_CUSTOM} on",
+            where="--glibc",
+            fix="Write it like 2.28.",
+        )
     return 2, int(found[1])

@@ -19,7 +19,7 @@ from slimpack.model import (
     Staged,
     Target,
 )
-from slimpack.plan import Wishes, offers, propose
+from slimpack.plan import Wishes, offers, propose, with_additions
 from slimpack.rules import RuleBook, parse
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def account_of(
 ) -> Manifest:
     """Returns the manifest of a bundle that was never written: planned, guarded, and staged in name only."""
     plan = overrule(propose(stock, rule_book, runs_on, wishes), references, rule_book)
+    plan = with_additions(plan, stock, rule_book, runs_on, wishes)
     sizes = sizes or {}
     staged = {
         one.file.path: Staged(

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 from samples import LAMBDA, book, distribution, file, inventory, reference, rules
 
-from slimpack.guard import needles, overrule
+from slimpack.guard import fallen, needles, overrule, standing
 from slimpack.model import APP, Inventory, Need, Plan, Reference
 from slimpack.plan import Wishes, propose
 
@@ -59,9 +60,7 @@ def test_an_imported_module_comes_back_with_its_packages_and_nothing_else(need: 
 
 
 def test_what_is_no_module_of_the_bundle_changes_nothing() -> None:
-    assert kept(guarded(STOCK, reference("elsewhere.tests"), reference("pkg.core.tests.function"))) == {
-        "pkg/a.py"
-    }
+    assert kept(guarded(STOCK, reference("elsewhere.tests"), reference("pkg.core.function"))) == {"pkg/a.py"}
 
 
 def test_a_package_without_init_comes_back_as_its_modules() -> None:
@@ -211,3 +210,47 @@ def test_needles_are_the_topmost_names_that_go() -> None:
 
     assert wanted.words == {b"tests", b"gone"}
     assert wanted.names == {b"x.h", b"libx.so.1"}
+
+
+def test_a_package_comes_back_although_the_submodule_that_is_imported_was_kept() -> None:
+    wishes = Wishes(keep=("pkg/core/tests/used.py",))
+
+    assert "pkg/core/tests/__init__.py" in kept(
+        guarded(STOCK, reference("pkg.core.tests.used"), wishes=wishes)
+    )
+
+
+def test_a_distribution_that_is_needed_stays_under_the_other_rules_and_so_does_what_only_it_needs() -> None:
+    stock = inventory(
+        file("server/a.py", owner="server"),
+        file("server/a.h", owner="server"),
+        file("lib/a.py", owner="lib"),
+        file("user/a.py", owner="user"),
+        distributions=(
+            distribution("server", requires=("lib",), requested=False),
+            distribution("lib", requested=False),
+            distribution("user", requires=("server",)),
+        ),
+    )
+    rule_book = book(
+        rules('[[rule]]\nname = "all"\nwhole = true\nrequired_by = ["user"]', stem="server"),
+        rules('[[rule]]\nname = "all"\nwhole = true\nrequired_by = ["nobody"]', stem="lib"),
+        rules('[[rule]]\nname = "headers"\npaths = ["*.h"]\nexamples = { match = ["a.h"] }', stem="common"),
+    )
+    first = guarded(stock, reference("server.a", path="user/a.py"), rule_book=rule_book)
+    needed = fallen(first, rule_book)
+    again = standing(propose(stock, rule_book, LAMBDA, Wishes(), standing=needed), needed)
+
+    assert kept(guarded(stock, rule_book=rule_book)) == {"user/a.py"}
+    assert set(needed) == {"server"}
+    assert kept(again) == {"server/a.py", "lib/a.py", "user/a.py"}
+    back = next(one for one in again.decisions if one.file.path == "server/a.py")
+    assert back.overruled is not None
+    assert back.overruled.rule == "server/all"
+
+
+def test_what_two_wheels_bring_stays_while_one_of_them_does() -> None:
+    shared = dataclasses.replace(file("nvidia/__init__.py", owner="lib"), also=("user",))
+    stock = inventory(shared, file("nvidia/lib.so", owner="lib"), distributions=LIB.distributions)
+
+    assert kept(guarded(stock, rule_book=book(TOLERANT))) == {"nvidia/__init__.py"}

@@ -6,8 +6,8 @@ import pytest
 from samples import LAMBDA, book, distribution, file, inventory, rules, target
 
 from slimpack.errors import ConfigError, RuleError
-from slimpack.model import APP, Decision, Inventory, Plan
-from slimpack.plan import KEEP, REMOVE, Wishes, offers, optional_libraries, propose
+from slimpack.model import APP, Decision, Inventory
+from slimpack.plan import KEEP, REMOVE, Wishes, offers, optional_libraries, propose, with_additions
 
 if TYPE_CHECKING:
     from slimpack.rules import RuleBook
@@ -178,7 +178,10 @@ def test_dropping_one_distribution_frees_what_only_it_needed() -> None:
     assert {one.keep for one in decide(stock, book(lib)).values()} == {True}
 
 
-def added(plan: Plan) -> dict[str, bytes | None]:
+def added(stock: Inventory, rule_book: RuleBook, *namespaces: str) -> dict[str, bytes | None]:
+    wishes = Wishes()
+    plan = propose(stock, rule_book, LAMBDA, wishes)
+    plan = with_additions(plan, stock, rule_book, LAMBDA, wishes, namespaces=namespaces)
     return {one.path: one.content for one in plan.additions}
 
 
@@ -190,9 +193,9 @@ def test_a_file_is_added_where_it_is_missing_and_its_folder_is_there() -> None:
     present = inventory(file("google/__init__.py"), file("google/protobuf/a.py"))
     elsewhere = inventory(file("pkg/a.py"))
 
-    assert added(propose(missing, book(adding), LAMBDA, Wishes())) == {"google/__init__.py": b"x = 1\n"}
-    assert added(propose(present, book(adding), LAMBDA, Wishes())) == {}
-    assert added(propose(elsewhere, book(adding), LAMBDA, Wishes())) == {}
+    assert added(missing, book(adding)) == {"google/__init__.py": b"x = 1\n"}
+    assert added(present, book(adding)) == {}
+    assert added(elsewhere, book(adding)) == {}
 
 
 def test_declared_namespaces_get_their_init_once() -> None:
@@ -204,9 +207,11 @@ def test_declared_namespaces_get_their_init_once() -> None:
         '[[rule]]\nname = "namespace"\naction = "add"\npaths = ["google/__init__.py"]\ncontent = "own"'
     )
     stock = inventory(file("google/protobuf/a.py"), file("zope/a/b.py"))
-    plan = propose(stock, book(common, own), LAMBDA, Wishes(), namespaces=("google", "zope"))
 
-    assert added(plan) == {"google/__init__.py": b"own", "zope/__init__.py": b"c"}
+    assert added(stock, book(common, own), "google", "zope") == {
+        "google/__init__.py": b"own",
+        "zope/__init__.py": b"c",
+    }
 
 
 def test_libraries_that_a_file_can_do_without_are_told() -> None:

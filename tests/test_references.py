@@ -88,6 +88,8 @@ def test_relative_imports_of_a_package_start_at_the_package() -> None:
         ("import importlib_metadata\nimportlib_metadata.packages_distributions()", "*:RECORD"),
         ("import importlib.metadata as m\nm.distribution('x').read_text('WHEEL')", "*:WHEEL"),
         ("import pkg_resources\npkg_resources.get_distribution('x')", "x:METADATA"),
+        ("import importlib.metadata as m\n[f for f in m.distribution('x').files]", "*:RECORD"),
+        ("from importlib.metadata import version as v\nv('x')", "x:METADATA"),
     ],
 )
 def test_metadata_that_is_asked_for_is_found(source: str, target: str) -> None:

@@ -66,6 +66,7 @@ def test_a_custom_target_takes_the_users_word_and_the_profile_below_it() -> None
         ({"kind": "custom"}, "needs the glibc and the size limit"),
         ({"kind": "custom", "glibc": "new", "size_limit": 1}, "'new' is no glibc version"),
         ({"kind": "custom", "glibc": "3.1", "size_limit": 1}, "no glibc version"),
+        ({"kind": "custom", "glibc": "2.12", "size_limit": 1}, "from 2.17 on"),
         ({"kind": "custom", "glibc": "2.3000000", "size_limit": 1}, "no glibc version"),
         ({"glibc": "2.28"}, "the platform sets the glibc"),
         ({"size_limit": 262_144_001}, "more than the 262,144,000"),

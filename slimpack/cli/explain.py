@@ -34,8 +34,10 @@ def explain(path: str, manifest_path: Path | None, *, as_json: bool) -> None:
     """
     manifest_path = manifest_path or find_manifest(Path("dist"))
     manifest = read_manifest(manifest_path)
-    wanted = patterns([path], where="PATH")
-    files = [file for file in manifest.files if wanted.match_file(file.path)]
+    files = [file for file in manifest.files if file.path == path]
+    if not files:
+        wanted = patterns([path], where="PATH")
+        files = [file for file in manifest.files if wanted.match_file(file.path)]
     if not files:
         raise UsageError(
             f"{path!r} matches no file of the bundle or of what was left out",

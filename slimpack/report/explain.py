@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     from slimpack.manifest import FileRecord, Manifest
 
+_SPECIAL = re.compile(r"[*?\[\]!\\#]")
+"""Characters that mean something in a gitignore-style pattern."""
+
 
 def explanation(manifest: Manifest, files: Sequence[FileRecord], *, width: int, color: bool) -> str:
     """Returns why files were kept, changed, removed or added.
@@ -26,19 +31,20 @@ def explanation(manifest: Manifest, files: Sequence[FileRecord], *, width: int, 
         color: Whether ANSI colours may be used.
     """
     reasons = {rule.id: rule.reason for rule in manifest.rules}
-    return render(*(_file(file, reasons) for file in files), width=width, color=color)
+    prefix = manifest.target.prefix
+    return render(*(_file(file, reasons, prefix) for file in files), width=width, color=color)
 
 
-def _file(file: FileRecord, reasons: dict[str, str]) -> RenderableType:
-    lines = [Padding(Text(safe(line)), (0, 0, 0, 2)) for line in _lines(file, reasons)]
+def _file(file: FileRecord, reasons: dict[str, str], prefix: str) -> RenderableType:
+    lines = [Padding(Text(safe(line)), (0, 0, 0, 2)) for line in _lines(file, reasons, prefix)]
     return Group(Text(safe(file.path), style="bold"), *lines)
 
 
-def _lines(file: FileRecord, reasons: dict[str, str]) -> Iterator[str]:
+def _lines(file: FileRecord, reasons: dict[str, str], prefix: str) -> Iterator[str]:
     sizes = f"{mebibytes(file.size_before)} before, {mebibytes(file.size_after)} in the bundle"
     yield f"{file.decision}: {sizes}, brought by {file.owner}"
     if file.rule is not None and file.overruled is None:
-        yield f"by {file.rule}: {reasons.get(file.rule, 'the configuration says so')}"
+        yield f"by {file.rule}" + (f": {reasons[file.rule]}" if file.rule in reasons else "")
     if file.overruled is not None:
         yield f"{file.overruled.rule} would remove it: {reasons.get(file.overruled.rule, '')}"
         yield f"kept, because kept code needs it: {file.overruled.by}"
@@ -47,4 +53,5 @@ def _lines(file: FileRecord, reasons: dict[str, str]) -> Iterator[str]:
     if file.rule is None and file.overruled is None and file.decision in {"kept", "compacted"}:
         yield "no rule speaks of it"
     if file.decision == "removed" and file.rule:
-        yield f"to keep it: --keep '/{file.path}'"
+        pattern = _SPECIAL.sub(r"\\\g<0>", file.path.removeprefix(prefix))
+        yield f"to keep it: --keep {shlex.quote('/' + pattern)}"
