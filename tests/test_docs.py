@@ -30,7 +30,9 @@ def test_generated_documents_are_up_to_date(name: str) -> None:
 
 def test_every_option_that_the_readme_names_exists() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", readme))
+    others = ("aws lambda", "--s3-", "--event")  # lines of the transcript that are other programs' commands
+    ours = [line for line in readme.splitlines() if not any(word in line for word in others)]
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(ours)))
 
     assert named
     assert named <= set(re.findall(r"--[a-z][a-z-]+", generated()["cli.md"]))
