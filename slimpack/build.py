@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import sys
 from contextlib import ExitStack
@@ -22,7 +24,7 @@ from slimpack.inventory import collect
 from slimpack.ledger import Added, Entries, account, by_severity
 from slimpack.manifest import LockRecord, balance, from_json, to_json
 from slimpack.model import Distribution, Need, Reference
-from slimpack.output import claim, writing
+from slimpack.output import claim, is_zip, writing
 from slimpack.plan import Wishes
 from slimpack.rules import load_rules
 from slimpack.source import read_source
@@ -96,7 +98,7 @@ class Options:
     @property
     def zipped(self) -> bool:
         """Whether the bundle is a zip."""
-        return self.output.suffix == ".zip"
+        return is_zip(self.output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,8 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
     """
     book = load_rules(options.rules)
     names = Names.of(options.output)
-    source = _read_source(options.source) if options.source is not None else ()
+    plan.check(options.wishes, book)
+    source = _read_source(options.source, options.output, names) if options.source is not None else ()
     inputs = resolve.read(options.requirements, options.target, resolver=options.resolver)
     with claim(options.output, manifest=names.manifest, lock=names.lock) as claimed:
         with progress.phase("resolving and fetching"):
@@ -191,7 +194,7 @@ class Names:
         Args:
             destination: The zip or directory.
         """
-        stem = destination.stem if destination.suffix == ".zip" else destination.name
+        stem = destination.stem if is_zip(destination) else destination.absolute().name
         return cls(manifest=f"{stem}.manifest.json", lock=f"pylock.{stem.replace('.', '-')}.toml")
 
 
@@ -411,9 +414,16 @@ def _support_findings(target: Target, today: date) -> Iterator[Finding]:
         )
 
 
-def _read_source(folder: Path) -> tuple[InventoryFile, ...]:
-    """Returns the app's own files with their hashes."""
-    return tuple(replace(file, sha256=_sha256_of(folder / file.entry)) for file in read_source(folder))
+def _read_source(folder: Path, destination: Path, names: Names) -> tuple[InventoryFile, ...]:
+    """Returns the app's own files with their hashes, without what earlier builds left among them."""
+    ours = [destination, destination.with_name(names.manifest), destination.with_name(names.lock)]
+    outputs = [os.path.relpath(path.resolve(), folder.resolve()) for path in ours]
+    return tuple(
+        replace(file, sha256=_sha256_of(folder / file.entry))
+        for file in read_source(folder)
+        if not any(file.entry == path or file.entry.startswith(f"{path}/") for path in outputs)
+        and not _WORKING_FOLDER.search(file.entry)
+    )
 
 
 def _code_digest() -> str:
@@ -423,6 +433,10 @@ def _code_digest() -> str:
     for path in sorted((*package.rglob("*.py"), *package.rglob("targets.toml"))):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+_WORKING_FOLDER = re.compile(r"(^|/)\.[^/]+\.slimpack/")
+"""Where another build may be at work (see ``output.claim``)."""
 
 
 def _sha256_of(path: Path) -> str:

@@ -326,6 +326,7 @@ def _create(root: Path) -> None:
             number, new = tempfile.mkstemp(prefix=_NEW, dir=root)
             with os.fdopen(number, "w", encoding="utf-8") as file:
                 file.write(_TAG_TEXT)
+            Path(new).chmod(0o644)  # others who may read the folder have to see that it is a cache
             Path(new).replace(root / _TAG)
         _require_ours(root)
         for name in (*_KINDS, _TEMPORARY):

@@ -6,9 +6,9 @@ import dataclasses
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from slimpack import schema
 from slimpack.errors import BooksError, ManifestError
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning or goes; a new field does not raise it."""
 
+Size = Annotated[int, Field(ge=0, lt=2**63)]
+"""Bytes, as many as a file system can count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetRecord:
@@ -42,7 +45,7 @@ class TargetRecord:
     """The base system in words."""
     glibc: str
     """Newest glibc symbol version of the base system, such as ``2.34``."""
-    size_limit: int
+    size_limit: Size
     """Unzipped bytes to stay below (exclusive)."""
     prefix: str = ""
     """Folder of the bundle that the installed tree is in: ``python/`` for a layer."""
@@ -62,9 +65,9 @@ class DistributionRecord:
     """File name of the wheel."""
     sha256: str
     """Hash of the wheel file, hexadecimal."""
-    size_before: int
+    size_before: Size
     """Bytes that it would install."""
-    size_after: int
+    size_after: Size
     """Bytes of it in the bundle."""
     requires: tuple[str, ...] = ()
     """Canonical names of what it needs on the target."""
@@ -84,9 +87,9 @@ class FileRecord:
     """Canonical distribution name, ``(app)`` or ``(slimpack)``."""
     decision: Literal["kept", "compacted", "removed", "added"]
     """What happened to it."""
-    size_before: int
+    size_before: Size
     """Bytes in the inventory; 0 for an added file."""
-    size_after: int
+    size_after: Size
     """Bytes in the bundle; 0 for a removed file."""
     sha256: str | None = None
     """Hash of the content in the bundle, hexadecimal; of a removed file what RECORD says."""
@@ -112,7 +115,7 @@ class RuleRecord:
     """Whether it may change behaviour."""
     files: int
     """Files it took out."""
-    bytes: int
+    bytes: Size
     """Bytes it took out."""
     overruled: int
     """Files that the guard kept in spite of it."""
@@ -128,11 +131,11 @@ class Totals:
     """Files of the inventory."""
     files_after: int
     """Files of the bundle."""
-    size_before: int
+    size_before: Size
     """Bytes of the inventory."""
-    size_after: int
+    size_after: Size
     """Bytes of the bundle, unzipped: what the limit counts."""
-    archive_size: int | None = None
+    archive_size: Size | None = None
     """Bytes of the zip; None for a directory."""
 
 

@@ -37,6 +37,7 @@ _FAILURES = {
     errno.EPERM: ("the operation is not permitted", _NO_RIGHT),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one."),
     errno.ENOTDIR: ("a part of the path is a file and no folder", "Choose another path."),
+    errno.ENOENT: ("there is no such folder", "Make it, or choose another path."),
     errno.EEXIST: ("a part of the path is a file and no folder", "Choose another path."),
 }
 """What went wrong and what helps, by the operating system's number."""
@@ -103,7 +104,7 @@ def claim(destination: Path, *, manifest: str, lock: str) -> Iterator[Claim]:
         with writing(folder):
             claimed.folder.mkdir()
             new.mkdir()
-            if not _is_zip(final):
+            if not is_zip(final):
                 claimed.bundle.mkdir()
         yield claimed
         with _uninterrupted(), writing(final):
@@ -176,7 +177,7 @@ def _working_folder(final: Path) -> Iterator[Path]:
 
     Its name comes from the stem, because ``app.zip`` and the directory ``app`` have the same companions.
     """
-    folder = final.with_name(f".{final.stem if _is_zip(final) else final.name}.slimpack")
+    folder = final.with_name(f".{final.stem if is_zip(final) else final.name}.slimpack")
     held: int | None = None
     try:
         with _uninterrupted(), writing(final.parent):
@@ -241,10 +242,10 @@ def _refuse_to_destroy(final: Path, *, lock: Path, manifest: Path) -> None:
         raise OutputError("is a symbolic link", where=str(final), fix="Give the path it leads to.")
     if final.is_mount():
         raise OutputError("is a mount point", where=str(final), fix="Give a folder below it.")
-    for place in (lock, manifest, *([final] if _is_zip(final) else [])):
+    for place in (lock, manifest, *([final] if is_zip(final) else [])):
         if place.exists() and not place.is_file():
             raise OutputError("exists and is no file", where=str(place), fix="Choose another output.")
-    if _is_zip(final) or not final.exists():
+    if is_zip(final) or not final.exists():
         return
     if not final.is_dir():
         raise OutputError(
@@ -312,5 +313,6 @@ def _set_aside(final: Path, old: Path) -> None:
     final.rename(old)
 
 
-def _is_zip(path: Path) -> bool:
+def is_zip(path: Path) -> bool:
+    """Returns whether an output is a zip, going by its name."""
     return path.suffix.lower() == ".zip"

@@ -82,6 +82,22 @@ def propose(
     return Plan(decisions=tuple(decisions), findings=tuple(_without_match(wishes, book, decisions, rules_of)))
 
 
+def check(wishes: Wishes, book: RuleBook) -> None:
+    """Refuses wishes that no plan could follow, before anything is resolved.
+
+    Args:
+        wishes: The user's own patterns and switches.
+        book: The rules.
+
+    Raises:
+        ConfigError: A wish names a rule that does not exist.
+        RuleError: A wish is no pattern.
+    """
+    _enabled(book, wishes)
+    patterns(wishes.keep, where="keep")
+    patterns(wishes.remove, where="remove")
+
+
 def with_additions(
     plan: Plan,
     inventory: Inventory,

@@ -28,8 +28,8 @@ _WORDS = _only(string.ascii_letters + string.digits + "_")
 _NAMES = _only(string.ascii_letters + string.digits + "_.-+")
 """Leaves file names."""
 
-_STRINGS = bytes(10 if code in b"\"'\\{}" else code for code in range(256))
-"""The same, that breaks lines where a string, or a part of an f-string, may begin or end."""
+_STRINGS = bytes(10 if code in b"\"'\\{}/" else code for code in range(256))
+"""Breaks lines where a string, a part of an f-string or a part of a path may begin or end."""
 
 _SURVIVES = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 """Exceptions whose handler survives a failed import."""
@@ -73,9 +73,12 @@ _CONTINUED = re.compile(rb"\\\r?\n")
 _DOTTED_STRING = re.compile(rb"""["'}](\w*+\.[\w.]*+)(?=["'{\\])""")
 """A string that may be, or end, a dotted name."""
 
+_LEAVES = (type(None), ast.Name, ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop)
+"""What makes up half of a syntax tree, and refers to nothing."""
+
 _IMPORT_LINE = re.compile(
     rb"""^[ \t]*(?:
-        from[ \t]+(?P<from>[.\w]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n#;]+)
+        from[ \t]+(?P<from>[.\w]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)?|[^\n#;]+)
         |import[ \t]+(?P<import>[^\n#;]+)
     )""",
     re.MULTILINE | re.VERBOSE,
@@ -105,7 +108,7 @@ class Needles:
         """
         if any(word in source for word in _ALWAYS_ASKED):
             return True
-        if not self.names.isdisjoint(_ends_of_strings(source)):
+        if not self.names.isdisjoint(source.translate(_STRINGS).split(b"\n")):
             return True
         if not self.words.isdisjoint(part.encode() for part in package):
             return True
@@ -143,12 +146,6 @@ def _parsed(source: bytes) -> ast.Module | None:
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-
-
-def _ends_of_strings(source: bytes) -> Iterator[bytes]:
-    """Yields what stands behind the last slash of each string, and of what lies between strings."""
-    for line in source.translate(_STRINGS).split(b"\n"):
-        yield line.rpartition(b"/")[2]
 
 
 def _names_in(source: bytes) -> Iterator[bytes]:
@@ -209,7 +206,7 @@ class _Reader:
 
     def _later(self, nodes: Iterable[ast.AST | None], when: Need) -> None:
         """Notes down nodes that run at import time (``Need.IMPORT``) or perhaps never (``LAZY_IMPORT``)."""
-        self._todo += ((node, when) for node in nodes if node is not None)
+        self._todo += [(node, when) for node in nodes if not isinstance(node, _LEAVES)]
 
     def _node(self, node: ast.AST, when: Need) -> None:
         match node:
@@ -337,8 +334,10 @@ def _by_lines(
         yield Reference(need=Need.MENTION, path=path, line=None, target=name.decode("utf-8", "replace"))
     if not _READS_RECORD.isdisjoint(source.translate(_WORDS).split()):
         yield Reference(need=Need.METADATA, path=path, line=None, target="*:RECORD")
+    line, counted = 1, 0
     for found in _IMPORT_LINE.finditer(source):
-        line = source.count(b"\n", 0, found.start()) + 1
+        line += source.count(b"\n", counted, found.start())
+        counted = found.start()
         if found["import"]:
             targets = [
                 part.split()[0].decode("utf-8", "replace")

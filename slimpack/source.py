@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +117,7 @@ class _Patterns:
             try:
                 # without the slash at the end, a pattern tells a folder from what is below it
                 pattern = GitIgnoreSpecPattern(text.removesuffix("/"))
-            except GitIgnorePatternError as problem:
+            except (GitIgnorePatternError, re.error) as problem:
                 what = f"{paths.shown(text)!r} is no pattern"
                 raise SourceError(
                     what, where=f"{where}:{number}", fix="Correct or delete the line."
@@ -233,15 +234,16 @@ class _Walk:
         return replace(folder, patterns=tuple(patterns))
 
     def _ignore_file(self, folder: str, name: str) -> Iterator[_Patterns]:
-        file = self.root / folder / name
+        place = f"{folder}/{name}" if folder else name
+        file = self.root / place
         if not _is_file(file):
             return
         try:
             text = file.read_text(encoding="utf-8-sig")  # git skips a byte order mark as well
         except OSError as problem:
-            raise self._unreadable(f"{folder}/{name}", problem) from problem
+            raise self._unreadable(place, problem) from problem
         except UnicodeDecodeError as problem:
-            raise self.error(f"{folder}/{name}", "is not UTF-8", "Save it as UTF-8.") from problem
+            raise self.error(place, "is not UTF-8", "Save it as UTF-8.") from problem
         yield _Patterns.parse(folder, text.split("\n"), where=paths.shown(str(file)))
 
     def _real_folder(self, entry: os.DirEntry[str], path: str, folder: _Folder) -> tuple[str, ...]:

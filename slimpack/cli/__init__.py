@@ -16,6 +16,7 @@ from slimpack.cli.report import report
 from slimpack.cli.rule import rule
 from slimpack.cli.terminal import debug_option, print_error
 from slimpack.errors import Interrupted, SlimpackError
+from slimpack.output import terminable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -40,7 +41,8 @@ def main() -> NoReturn:
     """Runs the command line; every way out passes here."""
     state = {"debug": False}
     try:
-        code = slimpack.main(prog_name="slimpack", standalone_mode=False, obj=state)
+        with terminable():
+            code = slimpack.main(prog_name="slimpack", standalone_mode=False, obj=state)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)
@@ -52,4 +54,23 @@ def main() -> NoReturn:
             traceback.print_exc()
         print_error(problem)
         sys.exit(problem.exit_code)
+    except Exception as problem:  # noqa: BLE001 -- the last way out: 1 would say that a limit is breached
+        if state["debug"]:
+            traceback.print_exc()
+        print_error(_unforeseen(problem))
+        sys.exit(SlimpackError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _unforeseen(problem: Exception) -> SlimpackError:
+    """Returns the error for what no other part of slimpack has turned into one."""
+    if isinstance(problem, OSError):
+        return SlimpackError(
+            problem.strerror or str(problem),
+            where=str(problem.filename) if problem.filename else None,
+            fix="Check the path, the space and the rights there; --debug shows more.",
+        )
+    return SlimpackError(
+        f"{type(problem).__name__}: {problem}",
+        fix="This is a fault in slimpack: please report it with what --debug shows.",
+    )

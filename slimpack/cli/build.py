@@ -46,8 +46,8 @@ def _read_config(context: click.Context, _parameter: click.Parameter, value: str
 
 
 def _option(*names: str, **settings: Any) -> Callable[..., Any]:  # noqa: ANN401 -- click's own settings
-    variable = names[-1] if not names[-1].startswith("-") else names[0]
-    variable = variable.split("/")[0].lstrip("-").replace("-", "_").upper()
+    long = next(name for name in names if name.startswith("--"))
+    variable = long.split("/")[0].lstrip("-").replace("-", "_").upper()
     return click.option(*names, envvar=f"SLIMPACK_{variable}", **settings)
 
 
@@ -137,7 +137,7 @@ def _option(*names: str, **settings: Any) -> Callable[..., Any]:  # noqa: ANN401
     help="Also write the report to a file: .txt or .json; may be repeated.",
 )
 @_option("--json", "as_json", is_flag=True, help="Print the manifest instead of the report.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, and no report unless it is bad news.")
+@_option("-q", "--quiet", is_flag=True, help="No progress, and no report unless it is bad news.")
 @click.pass_context
 def build(context: click.Context, /, requirements: Path, **given: Any) -> None:  # noqa: ANN401 -- click's values
     """Turn REQUIREMENTS into a bundle for AWS Lambda, and account for every byte of it.
@@ -151,6 +151,7 @@ def build(context: click.Context, /, requirements: Path, **given: Any) -> None: 
             raise UsageError(
                 f"no report of this kind: {path.name}", where="--report", fix="End it with .txt or .json."
             )
+        _check_report(path)
     with Reporter(quiet=given["quiet"]) as progress, _cache(given) as cache:
         outcome = run(options, cache=cache, today=datetime.now(UTC).date(), progress=progress)
     manifest = outcome.manifest
@@ -224,8 +225,24 @@ def _cache(given: dict[str, Any]) -> Iterator[Cache]:
 
 def _write_report(path: Path, manifest: Manifest, name: str) -> None:
     content = to_json(manifest) if path.suffix == ".json" else text(manifest, name=name)
+    new = path.with_name(f".{path.name}.new")
     with writing(path):
-        path.write_text(content, encoding="utf-8")
+        try:
+            new.write_text(content, encoding="utf-8")
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _check_report(path: Path) -> None:
+    """Refuses a report that could not be written once the bundle is there."""
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
+        raise UsageError(
+            f"{path} cannot be written",
+            where="--report",
+            fix="Name a file in a folder that you may write to.",
+        )
 
 
 def _written(options: Options, outcome: Outcome) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from slimpack import manifest
 from slimpack.errors import ManifestError, UsageError
+from slimpack.output import is_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,8 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ManifestError: There is none, or it cannot be read as one.
     """
-    beside = path.with_name(f"{path.stem if path.suffix == '.zip' else path.name}.manifest.json")
+    path = path.absolute()
+    beside = path.parent / f"{path.stem if is_zip(path) else path.name}.manifest.json"
     file = path if path.suffix == ".json" else beside
     try:
         if file.stat().st_size > _LARGEST:

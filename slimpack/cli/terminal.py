@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
 
 import click
 from rich.console import Console
@@ -39,7 +39,12 @@ def width() -> int:
 
 def color() -> bool:
     """Returns whether stdout shows colours and the user wants them (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Returns whether a stream shows what it gets as it comes; it is None where the caller has closed it."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def debug_option() -> click.Option:
@@ -81,12 +86,7 @@ class Reporter:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._live: Progress | None = None
-        if (
-            not quiet
-            and sys.stderr.isatty()
-            and not os.environ.get("CI")
-            and os.environ.get("TERM") != "dumb"
-        ):
+        if not quiet and _is_terminal(sys.stderr) and not os.environ.get("CI"):
             self._live = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),

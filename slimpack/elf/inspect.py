@@ -179,7 +179,13 @@ def _loader_problems(file: Path | ReadableBuffer) -> tuple[str, ...]:
     if not isinstance(file, Path):
         return loader_problems(read(file))
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return loader_problems(read(content))
+        try:
+            return loader_problems(read(content))
+        except ElfError as error:
+            reason = (
+                error.reason
+            )  # the error itself holds views of the content, which could not be closed then
+    raise ElfError(reason)
 
 
 def _parse(file: Path | ReadableBuffer) -> lief.ELF.Binary:
