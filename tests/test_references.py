@@ -121,6 +121,47 @@ def test_file_names_in_strings_are_found_and_longer_texts_are_not() -> None:
     assert found('x = "#include <data.h> and more"') == set()
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("from gone \\\n  import name", "gone.name"),
+        ("from . import \\\r\n  gone", "pkg.sub.gone"),
+        ("from . import (  # not (this)\n  other,\n  gone,\n)", "pkg.sub.gone"),
+        ("if True: import other; import gone", "gone"),
+        ("__import__(\n  'gone'\n)", "gone"),
+    ],
+)
+def test_an_import_is_found_however_it_is_laid_out(source: str, target: str) -> None:
+    assert (Need.IMPORT, target) in found(source)
+
+
+def test_a_relative_import_need_not_name_the_removed_package_that_it_stands_in() -> None:
+    assert (Need.IMPORT, "pkg.tests._data") in found("from . import _data", "pkg/tests/unit.py")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'data.h'",
+        "'a/data.h'",
+        "f'{a}data.h'",
+        "f'{a}/data.h'",
+        "f'data.h{a}'",
+        "'a\\\\data.h'",
+        "'pkg.gone'",
+    ],
+)
+def test_a_string_that_may_name_what_was_removed_makes_a_source_worth_parsing(text: str) -> None:
+    assert NEEDLES.occur_in(f"x = {text}".encode(), ("pkg",))
+
+
+@pytest.mark.parametrize(
+    "source", ["gone = tests", "# see data.h and pkg.gone", "x = 'all tests are gone'", "import other"]
+)
+def test_words_that_name_nothing_do_not(source: str) -> None:
+    assert not NEEDLES.occur_in(source.encode(), ("pkg",))
+
+
 @pytest.mark.parametrize("source", [b"import gone\nprint 'python 2'\n", b"def f[T](a: T): (\nimport gone\n"])
 def test_syntax_that_this_python_does_not_know_is_read_by_line(source: bytes) -> None:
     references = read(source, path="pkg/mod.py", needles=NEEDLES)
@@ -130,7 +171,15 @@ def test_syntax_that_this_python_does_not_know_is_read_by_line(source: bytes) ->
 
 @pytest.mark.parametrize(
     "source",
-    [b"\0import gone", b"\xff\xfe gone", b"(" * 100_000 + b"gone", b"gone = " + b"-" * 100_000 + b"1"],
+    [
+        b"\0import gone",
+        b"\xff\xfe gone",
+        b"(" * 100_000 + b"gone",
+        b"gone = " + b"-" * 100_000 + b"1",
+        b"from gone import (\n" * 100_000,
+        b"import gone\n" * 100_000 + b"print 'python 2'",
+    ],
+    ids=["null", "no text", "parentheses", "signs", "open imports", "imports"],
 )
 def test_hostile_sources_do_no_harm(source: bytes) -> None:
     assert isinstance(read(source, path="pkg/mod.py", needles=NEEDLES), tuple)
