@@ -292,6 +292,8 @@ def _broken_switches(rule: Rule) -> Iterator[str]:
         yield "safe, but it says that something breaks"
     if (rule.content is not None) != (rule.action is Action.ADD):
         yield "content goes with action = 'add', and is needed there"
+    if rule.required_by and not rule.whole:
+        yield "required_by goes with whole = true"
     if rule.optional_libraries and rule.action is not Action.KEEP:
         yield "optional_libraries go with action = 'keep'"
     if not set(rule.tolerates) <= _TOLERABLE:

@@ -65,6 +65,7 @@ def test_a_rule_file_becomes_rules() -> None:
         ("[[rule]]", '[[rule]]\nbreaks = "x"', "safe, but it says that something breaks"),
         ("[[rule]]", '[[rule]]\ncontent = "x"', "content goes with action = 'add'"),
         ("[[rule]]", '[[rule]]\noptional_libraries = ["x"]', "go with action = 'keep'"),
+        ("[[rule]]", '[[rule]]\nrequired_by = ["x"]', "required_by goes with whole = true"),
         ("[[rule]]", '[[rule]]\ntolerates = ["import"]', "only 'lazy-import' and 'mention'"),
         ("[[rule.evidence]]", "[[rule.evidenc]]", "unknown key"),
         ("[[rule]]", "[[rule", "no valid TOML"),
