@@ -36,6 +36,17 @@ def public_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
+def masked_url(url: str) -> str:
+    """Returns a public URL in which the secret query parameters still have their names: it shows what it lacks."""
+    parts = _split(url)
+    if parts is None:
+        return public_url(url)
+    query = "&".join(
+        f"{one.partition('=')[0]}={MASK}" if _is_secret(one) else one for one in parts.query.split("&")
+    )
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
 def secrets_of(url: str) -> frozenset[str]:
     """Returns what must not be seen of a URL: its password (or lone user name) and its secret query values."""
     parts = _split(url)

@@ -106,7 +106,7 @@ def make(
     data = _targets()
     if runtime not in data.runtimes:
         raise UsageError(
-            f"unknown runtime {runtime!r}{schema.suggest(runtime, runtimes())}",
+            f"unknown runtime {runtime!r}{_suggest_runtime(runtime)}",
             where="--runtime",
             fix=f"Use one of {', '.join(runtimes())}.",
         )
@@ -179,6 +179,14 @@ def wheel_tags(target: Target) -> tuple[tags.Tag, ...]:
         *tags.cpython_tags(target.python, abis=[interpreter], platforms=names),
         *tags.compatible_tags(target.python, interpreter=interpreter, platforms=names),
     )
+
+
+def _suggest_runtime(name: str) -> str:
+    """Returns a hint at the nearest runtime: by its number where one is told, else by how it is spelt."""
+    if told := re.fullmatch(r"(?:python)?-?3\.?([0-9]{1,2})", name.strip().lower(), re.ASCII):
+        nearest = min(runtimes(), key=lambda one: abs(int(one.rpartition(".")[2]) - int(told[1])))
+        return f" (the nearest is {nearest!r})"
+    return schema.suggest(name, runtimes())
 
 
 def _version(text: str) -> tuple[int, int]:

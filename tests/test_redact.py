@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,17 @@ def test_a_secret_query_value_never_gets_through(key: str, secret: str, host: st
 
     assert redact.public_url(url) == f"https://{host}{path}/x.whl?v=1"
     assert secret not in redact.text(f"could not get {url}: gone")
+
+
+@given(key=_KEY, secret=_SECRET, host=_HOST, path=_PATH)
+def test_a_masked_url_shows_what_it_lacks_and_stays_as_it_is(
+    key: str, secret: str, host: str, path: str
+) -> None:
+    masked = redact.masked_url(f"https://u:{secret}@{host}{path}/x.whl?v=1&{key}={quote(secret)}#x")
+
+    assert masked == f"https://{host}{path}/x.whl?v=1&{key}=****"
+    assert redact.masked_url(masked) == masked
+    assert redact.public_url(masked) == f"https://{host}{path}/x.whl?v=1"
 
 
 @given(secret=_SECRET, before=st.text(), after=st.text())

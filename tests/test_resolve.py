@@ -7,18 +7,23 @@ import platform
 import shutil
 import sys
 import tarfile
+import threading
+import zipfile
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from slimpack import resolve, target
-from slimpack.errors import RequirementsError, ResolutionError
+from slimpack.errors import RequirementsError, ResolutionError, WheelError
 from slimpack.resolve import lock as lock_file
-from slimpack.resolve import uv
+from slimpack.resolve import pip, uv
+from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import MakeWheel
 
@@ -226,29 +231,32 @@ def test_pip_is_not_asked_for_what_it_would_get_wrong(tmp_path: Path, make_wheel
         _resolve(tmp_path, "a\n", THERE, resolver="pip")
 
     assert caught.value.fix is not None
-    assert "slimpack[uv]" in caught.value.fix
+    assert ("slimpack[uv]" in caught.value.fix) == (uv.find() is None)
+    assert "eave --resolver out" in caught.value.fix
 
 
+@pytest.mark.parametrize("goal", [HERE, THERE], ids=["here", "there"])
 def test_uv_that_is_not_there_is_an_error(
-    tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch, goal: Target
 ) -> None:
     make_wheel("a", "1.0", {})
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
 
     with pytest.raises(ResolutionError, match="uv is not installed"):
-        _resolve(tmp_path, "a\n", THERE, resolver="uv")
+        _resolve(tmp_path, "a\n", goal, resolver="uv")
 
 
 @pytest.mark.parametrize(
     ("resolver", "text", "what"),
     [
         pytest.param("uv", "nosuch\n", "no index has a package called nosuch", marks=needs_uv),
-        pytest.param("uv", "a<1\n", "a<1", marks=needs_uv),
+        pytest.param("uv", "a<1\n", "no version of a is <1; there is only 1.0", marks=needs_uv),
+        pytest.param("uv", "a==99\nwin\n", "no version of a is ==99; there is only 1.0", marks=needs_uv),
         pytest.param(
             "uv", "win\n", "no wheel fits .*: win 1.0 has wheels for cp39-cp39-win_amd64", marks=needs_uv
         ),
         pytest.param("uv", f"a==1.0 --hash=sha256:{'0' * 64}\n", "hash", marks=needs_uv),
-        ("pip", "a<1\nwin\n", "there is no a<1"),
+        ("pip", "a<1\nwin\n", "no version of a is <1; there is only 1.0"),
         ("pip", "win\n", "no wheel fits .*: win 1.0 has wheels for cp39-cp39-win_amd64"),
         ("pip", f"a==1.0 --hash=sha256:{'0' * 64}\n", "hash"),
     ],
@@ -302,6 +310,145 @@ def test_a_local_wheel_may_be_one_that_was_built_on_such_a_machine(
     assert (locked.path, locked.url, locked.requested) == (str(wheel), None, True)
 
 
+def _cut(wheel: Path) -> None:
+    wheel.write_bytes(wheel.read_bytes()[:-50])
+
+
+def _no_zip(wheel: Path) -> None:
+    wheel.write_text("<html>not found</html>")
+
+
+def _escape(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("../../escaped.py", "")
+
+
+def _bomb(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(17 * 2**20))
+
+
+HURT: dict[Callable[[Path], None], str] = {
+    _cut: "truncated",
+    _no_zip: "no zip file",
+    _escape: "leaves the root",
+    _bomb: "beyond the limit",
+}
+
+
+@both
+@pytest.mark.parametrize("hurt", HURT)
+def test_a_damaged_or_hostile_local_wheel_reaches_no_resolver(
+    tmp_path: Path,
+    make_wheel: MakeWheel,
+    monkeypatch: pytest.MonkeyPatch,
+    resolver: Resolver,
+    hurt: Callable[[Path], None],
+) -> None:
+    make_wheel("b", "1.0", {})
+    wheel = make_wheel("a", "1.0", {"a.py": "x" * 100})
+    hurt(wheel)
+    monkeypatch.setattr(uv.Uv, "resolve", lambda *_, **__: pytest.fail("uv was asked"))
+    monkeypatch.setattr(pip, "resolve", lambda *_, **__: pytest.fail("pip was asked"))
+
+    with pytest.raises(WheelError, match=HURT[hurt]) as caught:
+        _resolve(tmp_path, f"b\n{wheel}\n", resolver=resolver)
+
+    assert caught.value.where is not None
+    assert caught.value.where.startswith(f"requirements.txt:2: {wheel.name}")
+    assert caught.value.fix
+
+
+@both
+def test_a_damaged_local_wheel_for_elsewhere_is_no_matter(
+    tmp_path: Path, make_wheel: MakeWheel, resolver: Resolver
+) -> None:
+    make_wheel("b", "1.0", {})
+    _cut(wheel := make_wheel("a", "1.0", {}))
+
+    lock = _resolve(tmp_path, f"b\n{wheel} ; sys_platform == 'win32'\n", resolver=resolver)
+
+    assert _files(lock) == ["b-1.0-py3-none-any.whl"]
+
+
+def test_limits_that_the_user_raised_hold_for_local_wheels(tmp_path: Path, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("a", "1.0", {"bomb": bytes(17 * 2**20)})
+    path = tmp_path / "requirements.txt"
+    path.write_text(f"{wheel}\n")
+    inputs = resolve.read(path, HERE)
+
+    with pytest.raises(WheelError, match="beyond the limit"):
+        resolve.resolve(inputs, tmp_path / "store")
+    assert _files(resolve.resolve(inputs, tmp_path / "store", limits=Limits(ratio=2000))) == [wheel.name]
+
+
+@both
+def test_a_wheel_that_a_resolver_cannot_read_is_named_with_what_is_wrong(
+    tmp_path: Path, make_wheel: MakeWheel, resolver: Resolver
+) -> None:
+    _cut(make_wheel("a", "1.0", {"a.py": "x" * 100}))  # in the find-links folder
+
+    with pytest.raises(WheelError, match="truncated") as caught:
+        _resolve(tmp_path, "a\n", resolver=resolver)
+
+    assert caught.value.where == "a-1.0-py3-none-any.whl"
+
+
+@both
+def test_signed_urls_of_an_index_are_used_and_not_kept(
+    tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch, resolver: Resolver
+) -> None:
+    wheel = make_wheel("a", "1.0", {"a.py": ""})
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    path = tmp_path / "requirements.txt"
+    path.write_text("a\n")
+    with _signing(wheel) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        found = resolve.prepare(resolve.read(path, HERE, resolver=resolver), tmp_path / "store")
+
+    assert found.wheels["a"].read_bytes() == wheel.read_bytes()
+    assert (found.lock.wheels[0].url or "").endswith(f"/{wheel.name}?X-Amz-Signature=****")
+    assert "hidden" not in lock_file.text(found.lock, HERE, tmp_path)
+
+
+@contextmanager
+def _signing(wheel: Path) -> Iterator[str]:
+    """Serves an index with one wheel, whose URL is signed; yields the index."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            place, _, query = self.path.partition("?")
+            if place == "/simple/a/":
+                content = f'<a href="/{wheel.name}?X-Amz-Signature=hidden">{wheel.name}</a>'.encode()
+            elif place == f"/{wheel.name}" and query == "X-Amz-Signature=hidden":
+                content = wheel.read_bytes()
+            else:
+                self.send_error(403)
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html" if place.endswith("/") else "application/zip")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_HEAD(self) -> None:
+            self.send_error(405)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/simple"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @both
 def test_credentials_reach_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resolver: Resolver
@@ -337,13 +484,18 @@ def test_a_lock_is_resolved_from_without_any_resolver(
     store = tmp_path / "store"
     lock = resolve.prepare(resolve.read(path, HERE), store).lock
     text = lock_file.text(lock, HERE, tmp_path)
-    foreign = "\n".join(line for line in text.splitlines() if "requested" not in line)
-    (tmp_path / "pylock.toml").write_text(foreign.replace('created-by = "slimpack"', 'created-by = "other"'))
+    text = text.replace('created-by = "slimpack"', 'created-by = "other"')
+    (tmp_path / "pylock.told.toml").write_text(text)
+    (tmp_path / "pylock.toml").write_text(
+        "\n".join(line for line in text.splitlines() if "requested" not in line)
+    )
     monkeypatch.setattr(uv.Uv, "resolve", lambda *_, **__: pytest.fail("uv was asked"))
 
     found = resolve.prepare(resolve.read(tmp_path / "pylock.toml", HERE), store).lock
+    told = resolve.prepare(resolve.read(tmp_path / "pylock.told.toml", HERE), store).lock
 
-    assert [(one.name, one.requested) for one in found.wheels] == [("a", True), ("b", False)]
+    assert [(one.name, one.requested) for one in found.wheels] == [("a", True), ("b", True)]
+    assert [(one.name, one.requested) for one in told.wheels] == [("a", True), ("b", False)]
     with pytest.raises(RequirementsError):
         resolve.read(tmp_path / "pylock.gone.toml", HERE)
 

@@ -48,6 +48,26 @@ error: Failed to fetch: `https://index.example/simple/a/`
   cause: HTTP status client error (401 Unauthorized) for url (https://index.example/simple/a/)
 """
 PIP_GONE = "ERROR: HTTP error 404 while getting https://files.example/a-1.0-py3-none-any.whl\n"
+PIP_CLONE = """
+  Cloning https://host.example/a/b.git to /tmp/pip-req-build-0
+  Running command git clone --filter=blob:none --quiet https://host.example/a/b.git /tmp/pip-req-build-0
+  fatal: unable to access 'https://host.example/a/b.git/': Could not resolve host: host.example
+  error: subprocess-exited-with-error
+"""
+UV_NO_RELEASE = """
+error: No solution found when resolving dependencies
+  cause: Because there is no version of c==99 and all versions of a depend on c==99, we can conclude that your
+         requirements are unsatisfiable.
+"""
+UV_OTHER_PYTHON = """
+error: No solution found when resolving dependencies
+  cause: Because a==1.0 requires Python >=3.13 and only a==1.0 is available, we can conclude that your
+         requirements are unsatisfiable.
+"""
+PIP_OTHER_PYTHON = """
+ERROR: Ignored the following versions that require a different python version: 2.0 Requires-Python >=3.13
+ERROR: No matching distribution found for c==2.0
+"""
 PIP_UNHASHED = """
 ERROR: Hashes are required in --require-hashes mode, but they are missing from some requirements. Here is a list:
     b==1.0 --hash=sha256:00
@@ -55,12 +75,11 @@ ERROR: Hashes are required in --require-hashes mode, but they are missing from s
 
 
 @pytest.mark.parametrize(
-    ("output", "what", "where"),
+    ("output", "what"),
     [
         (
             PIP_CONFLICT,
             "the requirements contradict each other: a 1.0 depends on c<2 b 1.0 depends on c>=2",
-            None,
         ),
         (
             UV_CONFLICT,
@@ -68,30 +87,42 @@ ERROR: Hashes are required in --require-hashes mode, but they are missing from s
                 "the requirements contradict each other: because all versions of b depend on c>=2 and a depends on "
                 "c<2, we can conclude that a and b are incompatible. And because you require a and b"
             ),
-            None,
         ),
-        (UV_OLDER_UNKNOWN, "no index has a package called nosuch", None),
-        (PIP_OFFLINE, "the package index cannot be reached", None),
-        (UV_OFFLINE, "the package index cannot be reached", "https://index.example/simple/a/"),
+        (UV_OLDER_UNKNOWN, "no index has a package called nosuch"),
+        (PIP_OFFLINE, "the package index cannot be reached"),
+        (UV_OFFLINE, "https://index.example/simple/a/ cannot be reached"),
+        (UV_REFUSED, "the server refuses access to https://index.example/simple/a/ (HTTP 401)"),
+        (PIP_GONE, "https://files.example/a-1.0-py3-none-any.whl cannot be had (HTTP 404)"),
+        (PIP_UNHASHED, "one requirement has a hash, so all need one: b==1.0 has none"),
         (
-            UV_REFUSED,
-            "the server refuses access to https://index.example/simple/a/ (HTTP 401)",
-            "https://index.example/simple/a/",
+            PIP_CLONE,
+            (
+                "git cannot get https://host.example/a/b.git: unable to access "
+                "'https://host.example/a/b.git/': Could not resolve host: host.example"
+            ),
         ),
         (
-            PIP_GONE,
-            "https://files.example/a-1.0-py3-none-any.whl cannot be had (HTTP 404)",
-            "https://files.example/a-1.0-py3-none-any.whl",
+            UV_NO_RELEASE,
+            (
+                "something requires a release that does not exist: because there is no version of c==99 and "
+                "all versions of a depend on c==99"
+            ),
         ),
-        (PIP_UNHASHED, "one requirement has a hash, so all need one: b==1.0 has none", None),
-        ("something new\nerror: it broke\n", "the resolver failed: error: it broke", None),
+        (
+            UV_OTHER_PYTHON,
+            (
+                "a package does not support the target's Python: because a==1.0 requires Python >=3.13 and "
+                "only a==1.0 is available"
+            ),
+        ),
+        ("something new\nerror: it broke\n", "the resolver failed: error: it broke"),
     ],
 )
-def test_words_of_the_resolvers_become_sentences(output: str, what: str, where: str | None) -> None:
+def test_words_of_the_resolvers_become_sentences(output: str, what: str) -> None:
     error = explain(output)
 
     assert isinstance(error, ResolutionError)
-    assert (error.what, error.where) == (what, where)
+    assert error.what == what
     assert error.fix
 
 
@@ -141,8 +172,33 @@ def test_all_that_is_missing_is_in_one_error() -> None:
     what = without_wheel(missing, PLAIN, FIT, where=None).what
 
     assert what.endswith(
-        "; b 1.0 exists only as source; there is no c<1, the newest is 1.0; no index has a package called d"
+        "; b 1.0 exists only as source; no version of c is <1; there is only 1.0; no index has a package called d"
     )
+
+
+def test_the_newest_releases_are_named_where_none_is_as_asked() -> None:
+    files = [f"c-{version}-py3-none-any.whl" for version in ("1.0", "1.10", "1.9", "1.8", "2.0rc1")]
+    wanted = NoMatch.of("c", ["==99"])
+
+    asked = without_wheel({wanted: files}, PLAIN, FIT, where="requirements.txt:1")
+    needed = without_wheel({wanted: files}, PLAIN, FIT, where=None)
+
+    assert asked.what == needed.what == "no version of c is ==99; the newest are 1.10, 1.9 and 1.8"
+    assert asked.fix == "Require c==1.10: the newest with a wheel that fits."
+    assert needed.fix is not None
+    assert needed.fix.startswith("Choose another release of what requires it")
+
+
+def test_a_release_for_another_python_is_told_and_not_recommended() -> None:
+    wanted = no_match(PIP_OTHER_PYTHON)
+    assert wanted is not None
+
+    error = without_wheel(
+        {wanted: ["c-2.0-py3-none-any.whl", "c-1.0-py3-none-any.whl"]}, PLAIN, FIT, where="r.txt:1"
+    )
+
+    assert error.what.endswith(": c 2.0 requires Python >=3.13")
+    assert error.fix == "Require c==1.0: the newest with a wheel that fits."
 
 
 def test_an_unknown_name_may_be_misspelt() -> None:

@@ -13,7 +13,7 @@ import pytest
 from slimpack import target
 from slimpack.errors import OutputError, ResolutionError, WheelError
 from slimpack.model import Lock, LockedWheel
-from slimpack.resolve.fetch import download_unhashed, fetch
+from slimpack.resolve.fetch import download, fetch
 from slimpack.resolve.indexes import Indexes
 
 if TYPE_CHECKING:
@@ -196,6 +196,36 @@ def test_a_wheel_without_a_known_hash_is_downloaded_to_learn_it(
     with _serving(tmp_path) as host:
         known = Indexes(options={"index-url": f"http://me:hidden@{host}/simple"}, private={})
 
-        sha256 = download_unhashed(f"http://{host}/{wheel.name}", ARM, tmp_path / "store", indexes=known)
+        link = f"http://{host}/{wheel.name}"
+        found = download({link: ""}, ARM, tmp_path / "store", indexes=known)
 
-    assert (tmp_path / "store" / sha256 / wheel.name).read_bytes() == wheel.read_bytes()
+    assert (tmp_path / "store" / found[link] / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+@pytest.mark.parametrize("keeps_size", [True, False])
+def test_a_wheel_that_somebody_replaced_in_the_store_is_fetched_anew(
+    tmp_path: Path, make_wheel: MakeWheel, *, keeps_size: bool
+) -> None:
+    wheel = make_wheel("tiny", "1.0", {"tiny.py": ""})
+    lock = _locked(wheel)
+    place = fetch(lock, ARM, tmp_path / "store", indexes=NOWHERE)["tiny"]
+    place.write_bytes(b"x" * (wheel.stat().st_size if keeps_size else 3))
+
+    assert fetch(lock, ARM, tmp_path / "store", indexes=NOWHERE) == {"tiny": place}
+    assert place.read_bytes() == wheel.read_bytes()
+
+
+def test_a_signed_url_that_the_lock_does_not_keep_is_explained(tmp_path: Path, make_wheel: MakeWheel) -> None:
+    wheel = make_wheel("tiny", "1.0", {"tiny.py": ""}, tag=TAG)
+    with _serving(tmp_path) as host:
+        lock = _locked(wheel, url=f"http://{host}/{wheel.name}?X-Amz-Signature=****")
+
+        with pytest.raises(
+            ResolutionError, match=r"keeps no secrets.*X-Amz-Signature=\*\*\*\*.*403|401"
+        ) as caught:
+            fetch(lock, ARM, tmp_path / "store", indexes=NOWHERE)
+
+        assert caught.value.fix is not None
+        assert "--upgrade" in caught.value.fix
+        known = Indexes(options={"index-url": f"http://me:hidden@{host}/simple"}, private={})
+        assert fetch(lock, ARM, tmp_path / "store", indexes=known)["tiny"].is_file()

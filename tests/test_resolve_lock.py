@@ -88,6 +88,18 @@ def test_the_text_is_a_valid_lock_for_other_tools(tmp_path: Path) -> None:
     assert [package.name for package in pylock.packages] == ["one", "two"]
 
 
+def test_a_signature_does_not_reach_the_lock_but_its_name_does(tmp_path: Path) -> None:
+    masked = f"{ONE.url}?v=1&X-Amz-Signature=****"
+    written = replace(_lock(tmp_path), wheels=(replace(ONE, url=masked),))
+    path = tmp_path / "pylock.app.toml"
+    path.write_text(lock.text(written, PLAIN, tmp_path))
+
+    assert lock.read(path, PLAIN, digest="") == written
+
+    path.write_text(path.read_text().replace("****", "hidden"))
+    assert lock.read(path, PLAIN, digest="") == written
+
+
 @pytest.mark.parametrize("place", ["dist", "dist/wheels", "wheels", "wheels/deep/er"])
 def test_near_files_are_named_relative_to_the_lock(tmp_path: Path, place: str) -> None:
     text = lock.text(_lock(tmp_path / place), PLAIN, tmp_path / "dist")

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from slimpack import target
 from slimpack.errors import WheelError
 from slimpack.resolve.environment import markers
-from slimpack.resolve.metadata import needs, requirements_of, unasked
+from slimpack.resolve.metadata import needs, requirements_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,12 +52,6 @@ def test_extras_spread_to_what_needs_them() -> None:
 
     assert _needs(graph, {})["lib"] == ("speed",)
     assert _needs(graph, {"lib": ["all"]})["lib"] == ("docs", "speed")
-
-
-def test_what_nothing_needs_was_asked_for_and_one_of_a_lone_circle() -> None:
-    needed = {"a": ("b",), "b": ("c",), "c": ("b",), "x": ("y",), "y": ("x",)}
-
-    assert unasked(needed) == {"a", "x"}
 
 
 def test_requirements_come_from_the_wheel(make_wheel: MakeWheel) -> None:

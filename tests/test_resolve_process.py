@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -61,6 +62,48 @@ def test_an_interrupt_ends_it_and_all_that_it_started(tmp_path: Path) -> None:
         run((sys.executable, "-c", code), environment=os.environ)
 
     _wait_for_end(int(told.read_text()))
+
+
+def test_its_temporary_folder_is_ours_and_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "import tempfile; print(tempfile.mkdtemp())"
+
+    made = Path(run((sys.executable, "-c", code), environment={"TMPDIR": "/"}).strip())
+
+    assert made.parent.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+    def stop(line: str) -> None:
+        assert Path(line).is_dir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run((sys.executable, "-uc", f"{code}; import time; time.sleep(60)"), environment={}, progress=stop)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_does_not_end_when_asked_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slimpack.resolve.process._GRACE", 0.1)
+    code = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if child := os.fork(): print(os.getpid(), child, flush=True)\n"
+        "time.sleep(60)"
+    )
+    said: list[str] = []
+
+    def stop(line: str) -> None:
+        said.append(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run((sys.executable, "-c", code), environment={}, progress=stop)
+
+    for pid in said[0].split():
+        _wait_for_end(int(pid))
 
 
 def _wait_for_end(pid: int) -> None:

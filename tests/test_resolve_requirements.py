@@ -157,14 +157,59 @@ def test_a_coding_line_tells_the_encoding(tmp_path: Path) -> None:
         ("a @ somewhere\n", 1, "no URL"),
         ("'\n", 1, "no requirement"),
         ("a --hash='\n", 1, "no line of a requirements file"),
+        ("b\na==\n", 2, "'a==' is no requirement"),
+        ("b\na===\n", 2, "'a===' is no requirement: the version is missing"),
+        ("b\na===weird\n", 2, "'a===weird' is no requirement: 'weird' is no version"),
+        (f"b\na=={'9' * 20}\n", 2, "is no version"),
+        (f"b\na==1.{'9' * 5000}\n", 2, "is no version"),
+        ("b\n./folder\n", 2, "the folder ./folder is no Python project"),
+        ("b\na @ https://[x.example/a-1.0-py3-none-any.whl\n", 2, "not a valid URL: Invalid IPv6 URL"),
+        ("b\na @ https://x.example:port/a-1.0-py3-none-any.whl\n", 2, "not a valid URL: Port"),
+        ("b\n--index-url https://[x.example/simple\n", 2, "not a valid URL"),
+        ("b\n-r https:///x.txt\n", 2, "not a valid URL: it names no server"),
+        (f"b\n./{'a' * 5000}.whl\n", 2, "not a valid path: File name too long"),
+        (f"b\n-r {'a' * 5000}\n", 2, "cannot be read: File name too long"),
+        ("b\n-c folder\n", 2, "folder is a folder"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path: Path, text: str, line: int, what: str) -> None:
+def test_a_wrong_line_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+
     with pytest.raises(RequirementsError, match=what) as caught:
         _read(tmp_path, text)
 
     assert caught.value.where == f"{tmp_path / 'requirements.txt'}:{line}"
     assert caught.value.fix
+
+
+def test_a_wrong_line_is_shown_without_its_credentials(tmp_path: Path) -> None:
+    with pytest.raises(RequirementsError, match="no requirement") as caught:
+        _read(tmp_path, "a @@ https://me:hidden@files.example/a-1.0-py3-none-any.whl\n")
+
+    assert "hidden" not in caught.value.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 10_000_000,
+        f"{' ' * 10_000_000}a",
+        f"a {'-' * 10_000_000}",
+        f"a[{'a[' * 60_000}",
+        f"a{' ' * 120_000}b",
+        f"a ; {'(' * 100_000}",
+        "a\n" * 20_001,
+    ],
+    ids=["letters", "blanks", "dashes", "brackets", "gap", "parentheses", "lines"],
+)
+def test_what_nobody_writes_is_refused_at_once(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RequirementsError) as caught:
+        _read(tmp_path, text)
+
+    assert len(caught.value.what) < 500
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "--pre\n", "-c limits.txt\n"])
@@ -181,7 +226,15 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
         _read(tmp_path, content)
 
 
-def test_a_missing_file_a_folder_and_a_device_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.txt", tmp_path, Path("/dev/zero")):
-        with pytest.raises(RequirementsError):
+def test_a_missing_file_a_folder_a_device_and_a_loop_are_refused(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.txt"
+    loop.symlink_to(loop)
+    for path, what in {
+        tmp_path / "gone.txt": "there is no file",
+        tmp_path: "this is a folder",
+        Path("/dev/zero"): "no regular file",
+        loop: "Too many levels of symbolic links",
+    }.items():
+        with pytest.raises(RequirementsError, match=what) as caught:
             read(path, {})
+        assert caught.value.where == str(path)

@@ -61,7 +61,10 @@ def test_a_custom_target_takes_the_users_word_and_the_profile_below_it() -> None
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"runtime": "python3.21"}, r"unknown runtime 'python3.21' \(did you mean"),
+        ({"runtime": "python3.21"}, r"unknown runtime 'python3.21' \(the nearest is 'python3.14'"),
+        ({"runtime": "python3.9"}, r"unknown runtime 'python3.9' \(the nearest is 'python3.10'"),
+        ({"runtime": "3.12"}, r"unknown runtime '3.12' \(the nearest is 'python3.12'"),
+        ({"runtime": "pyton3.12"}, r"unknown runtime 'pyton3.12' \(did you mean 'python3.12'"),
         ({"runtime": "nodejs20.x"}, "unknown runtime"),
         ({"kind": "custom"}, "needs the glibc and the size limit"),
         ({"kind": "custom", "glibc": "new", "size_limit": 1}, "'new' is no glibc version"),

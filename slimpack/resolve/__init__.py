@@ -16,6 +16,7 @@ from slimpack.resolve.environment import markers
 from slimpack.resolve.process import silent
 from slimpack.resolve.resolution import Inputs, Resolution
 from slimpack.target import wheel_tags
+from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,12 @@ class Fetched:
 
 
 def prepare(
-    inputs: Inputs, store: Path, *, earlier: Path | None = None, progress: Progress = silent
+    inputs: Inputs,
+    store: Path,
+    *,
+    earlier: Path | None = None,
+    limits: Limits | None = None,
+    progress: Progress = silent,
 ) -> Fetched:
     """Resolves, unless an earlier lock still holds, and fetches.
 
@@ -54,13 +60,14 @@ def prepare(
         inputs: What ``read`` returned.
         store: Folder for wheels, ``<sha256>/<filename>``; several builds may use it at once.
         earlier: Where an earlier build may have left its lock; None to resolve in any case.
+        limits: What a local wheel may be; None for the defaults.
         progress: Hears what is going on.
 
     Raises:
         SlimpackError: As ``resolve`` and ``fetch``.
     """
     known = lock.reusable(earlier, inputs.target, digest=inputs.digest) if earlier else None
-    chosen = known or resolve(inputs, store, progress=progress)
+    chosen = known or resolve(inputs, store, limits=limits, progress=progress)
     wheels = fetch.fetch(chosen, inputs.target, store, indexes=inputs.indexes, progress=progress)
     return Fetched(
         lock=known or complete(chosen, wheels, inputs.target), wheels=wheels, reused=known is not None
@@ -106,7 +113,9 @@ def read(path: Path, target: Target, *, resolver: Resolver = "auto") -> Inputs:
     )
 
 
-def resolve(inputs: Inputs, store: Path, *, progress: Progress = silent) -> Lock:
+def resolve(
+    inputs: Inputs, store: Path, *, limits: Limits | None = None, progress: Progress = silent
+) -> Lock:
     """Resolves for the target.
 
     Sizes and dependencies may be unknown until ``complete``.
@@ -114,22 +123,24 @@ def resolve(inputs: Inputs, store: Path, *, progress: Progress = silent) -> Lock
     Args:
         inputs: What ``read`` returned.
         store: Folder for wheels that have to be built.
+        limits: What a local wheel may be; None for the defaults.
         progress: Hears what is going on.
 
     Raises:
         RequirementsError: A lock cannot be read.
         ResolutionError: There is no set of wheels for the target.
+        WheelError: A local wheel is damaged or hostile.
         OutputError: The store cannot be written.
     """
     if inputs.requirements is None:
         return lock.read(inputs.path, inputs.target, digest=inputs.digest)
-    return Resolution.of(inputs, inputs.requirements, store, progress).run()
+    return Resolution.of(inputs, inputs.requirements, store, limits or Limits(), progress).run()
 
 
 def complete(chosen: Lock, wheels: Mapping[str, Path], target: Target) -> Lock:
     """Returns a lock with the sizes of its wheels, and with what needs what on the target.
 
-    In a lock that does not say what was requested, that is what nothing else needs.
+    In a lock that does not say what was requested, that is everything; ``lock`` has the reason.
 
     Args:
         chosen: The lock.
@@ -144,7 +155,6 @@ def complete(chosen: Lock, wheels: Mapping[str, Path], target: Target) -> Lock:
         {name: metadata.requirements_of(path) for name, path in wheels.items()}, asked, markers(target)
     )
     told = any(wheel.requested for wheel in chosen.wheels)
-    roots = frozenset[str]() if told else metadata.unasked(needed)
     return replace(
         chosen,
         wheels=tuple(
@@ -152,7 +162,7 @@ def complete(chosen: Lock, wheels: Mapping[str, Path], target: Target) -> Lock:
                 wheel,
                 size=wheels[wheel.name].stat().st_size,
                 requires=needed[wheel.name],
-                requested=wheel.requested or wheel.name in roots,
+                requested=wheel.requested or not told,
             )
             for wheel in chosen.wheels
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from slimpack.errors import OutputError, ResolutionError, SlimpackError
+from slimpack.errors import OutputError, ResolutionError, SlimpackError, WheelError
 from slimpack.resolve.candidate import tag_names, version_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ _LONGEST = 700
 _TAGS_SHOWN = 8
 """Tags of one release that an error names."""
 
+_RELEASES_SHOWN = 3
+"""Releases of a distribution that an error names."""
+
 _FRAMES = "[\N{MULTIPLICATION SIGN}\u2570\u2500\u25b6\u2502]"
 """Characters that pip and uv draw beside an error."""
 
@@ -35,6 +38,8 @@ _NO_MATCH = re.compile(
     r"(?P<specifier>\s?[=<>!~][^\s()]*)?"
 )
 
+_OTHER_PYTHON = re.compile(r"(?P<version>[^\s;:]+) Requires-Python (?P<python>[^;\n]+)")
+"""What pip says of a release that it passes over."""
 
 _UNREACHABLE = re.compile(
     r"Failed to connect to|Failed to resolve|NewConnectionError|NameResolutionError|ConnectTimeoutError"
@@ -51,15 +56,24 @@ class NoMatch:
     """Canonical name."""
     specifier: SpecifierSet
     """What was asked for; empty for any release."""
+    other_python: tuple[tuple[str, str], ...] = ()
+    """Releases that do not support the target's Python, each with what it does support (``>=3.13``)."""
 
     @classmethod
-    def of(cls, name: str, specifiers: Iterable[str] = ()) -> NoMatch:
+    def of(
+        cls, name: str, specifiers: Iterable[str] = (), other_python: Iterable[tuple[str, str]] = ()
+    ) -> NoMatch:
         """Returns one from a name as somebody wrote it, and PEP 440 specifiers."""
         try:
             specifier = SpecifierSet(",".join(specifiers))
         except InvalidSpecifier:
             specifier = SpecifierSet()
-        return cls(name=canonicalize_name(name), specifier=specifier)
+        return cls(name=canonicalize_name(name), specifier=specifier, other_python=tuple(other_python))
+
+    def exists(self, files: Iterable[str]) -> bool:
+        """Returns whether one of the files of the distribution is of a release that was asked for."""
+        versions = (version_of(name) for name in files)
+        return any(one is not None and self.specifier.contains(one, prereleases=True) for one in versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +147,30 @@ _SIGNS = (
         "Name a wheel whose tags fit; a linux_x86_64 one can be made one with auditwheel repair.",
     ),
     _sign(
+        r"Wheel '(?P<name>[^']+)' located at (?P<file>\S+) is invalid"
+        r"|Failed to extract archive: (?P<archive>\S+)",
+        "the wheel {file}{archive} is damaged",
+        "Get it again; if it stays so, take another release and tell the package's maintainers.",
+        WheelError,
+    ),
+    _sign(
+        r"Cloning (?P<url>\S+).*?Running command git (?:clone|fetch|checkout|submodule)[^\n]*\n"
+        r"\s*(?:fatal|error): (?P<why>[^\n]+)",
+        "git cannot get {url}: {why}",
+        "Correct the URL and what stands behind its @; if the repository is private, give git its credentials.",
+    ),
+    _sign(
         r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate|error: ssl-verification-failed",
         "the package index shows a certificate that is not trusted",
         "Name the right certificates with pip config set global.cert, or SSL_CERT_FILE.",
     ),
     _sign(
-        rf"(?:{_UNREACHABLE.pattern})(?:.*?(?P<url>https?://[^\s)`'\"]+))?",
+        rf"(?:{_UNREACHABLE.pattern})(?:.*?(?P<url>https?://[^\s)`'\"]+[^\s)`'\":.,;]))",
+        "{url} cannot be reached",
+        "Correct the URL; check network, proxy and index settings (pip config list).",
+    ),
+    _sign(
+        _UNREACHABLE.pattern,
         "the package index cannot be reached",
         "Check network, proxy and index settings (pip config list).",
     ),
@@ -163,11 +195,25 @@ _SIGNS = (
         "Check the spelling, or add the index that has it (--extra-index-url).",
     ),
     _sign(
-        r"No solution found.*?(?P<why>Because .*?)(?:\n\s*\n|\Z)",
+        r"No solution found.*?(?P<why>Because .*?requires Python .*?)(?:\n\s*\n|\Z)",
+        "a package does not support the target's Python: {why}",
+        "Choose another release of it, or another --runtime.",
+    ),
+    _sign(
+        r"No solution found.*?(?P<why>Because there is no version of .*?)(?:\n\s*\n|\Z)",
+        "something requires a release that does not exist: {why}",
+        "Choose another release of what requires it, or add the index that has it (--extra-index-url).",
+    ),
+    _sign(
+        r"No solution found.*?(?P<why>(?:Because|you require) .*?)(?:\n\s*\n|\Z)",
         "the requirements contradict each other: {why}",
         _REQUIREMENTS_FIX,
     ),
-    _sign(r"Invalid requirement: (?P<why>[^\n]+)", "no requirement: {why}", "Correct the line."),
+    _sign(
+        r"Invalid requirement: (?P<why>[^\n]+)|Couldn't parse requirement in [^\n]*\n(?P<reason>[^\n]+)",
+        "no requirement: {why}{reason}",
+        "Correct the line.",
+    ),
 )
 
 
@@ -180,8 +226,7 @@ def explain(output: str) -> SlimpackError:
     for sign in _SIGNS:
         if match := sign.pattern.search(output):
             words = {name: _short(group or "") for name, group in match.groupdict().items()}
-            url = words.get("url", "")
-            return sign.error(sign.what.format(**words), where=url or None, fix=sign.fix)
+            return sign.error(sign.what.format(**words), fix=sign.fix)
     complaints = [
         line for line in output.splitlines() if re.match(rf"\s*(?:ERROR|error|cause|{_FRAMES})", line)
     ]
@@ -196,7 +241,13 @@ def no_match(output: str) -> NoMatch | None:
     match = _NO_MATCH.search(output)
     if match is None or _UNREACHABLE.search(output):
         return None
-    return NoMatch.of(match["name"], [match["specifier"] or ""])
+    ignored = ((one["version"], one["python"]) for one in _OTHER_PYTHON.finditer(output))
+    return NoMatch.of(match["name"], [match["specifier"] or ""], ignored)
+
+
+def is_unsolvable(output: str) -> bool:
+    """Returns whether uv found no solution, whatever the reason."""
+    return "No solution found" in output
 
 
 def is_conflict(output: str) -> bool:
@@ -236,10 +287,12 @@ def without_wheel(
     pins = [
         f"{case.wanted.name}=={case.newest_fitting}"
         for case in cases
-        if case.newest_fitting and not case.fits
+        if case.newest_fitting and not case.fits and (where or case.release)
     ]
     if pins:
-        fix = f"Require {', '.join(pins)}: the newest with a wheel that fits."
+        fix = f"Require {', '.join(dict.fromkeys(pins))}: the newest with a wheel that fits."
+    elif where is None and all(case.files and case.release is None for case in cases):
+        fix = "Choose another release of what requires it, or add the index that has it (--extra-index-url)."
     elif all(not case.files for case in cases):
         fix = "Check the spelling, or add the index that has it (--extra-index-url)."
     elif all(case.fits for case in cases):
@@ -260,8 +313,8 @@ class _Case:
     files: tuple[str, ...]
     release: Version | None
     """The newest release that was asked for."""
-    newest: Version | None
-    """The newest release."""
+    newest: tuple[Version, ...]
+    """The newest releases, the newest first."""
     newest_fitting: Version | None
     """The newest release with a wheel that fits."""
     newest_asked_fitting: Version | None
@@ -271,7 +324,12 @@ class _Case:
     def of(cls, wanted: NoMatch, files: Sequence[str], fit: Fit) -> _Case:
         releases = {name: version for name in files if (version := version_of(name)) is not None}
         final = {name: version for name, version in releases.items() if not version.is_prerelease} or releases
-        fitting = [version for name, version in final.items() if fit.rank(name) is not None]
+        other_python = {version for version, _ in wanted.other_python}
+        fitting = [
+            version
+            for name, version in final.items()
+            if fit.rank(name) is not None and str(version) not in other_python
+        ]
 
         def newest_asked(versions: Iterable[Version]) -> Version | None:
             return max(
@@ -282,7 +340,7 @@ class _Case:
             wanted=wanted,
             files=tuple(files),
             release=newest_asked(final.values()),
-            newest=max(final.values(), default=None),
+            newest=tuple(sorted(set(final.values()), reverse=True)[:_RELEASES_SHOWN]),
             newest_fitting=max(fitting, default=None),
             newest_asked_fitting=newest_asked(fitting),
         )
@@ -309,9 +367,13 @@ class _Case:
         if not self.files:
             return f"no index has a package called {name}"
         if self.release is None:
-            return f"there is no {name}{self.wanted.specifier}, the newest is {self.newest}"
+            *others, last = map(str, self.newest)
+            newest = f"the newest are {', '.join(others)} and {last}" if others else f"there is only {last}"
+            return f"no version of {name} is {self.wanted.specifier}; {newest}"
         if self.fits:
             return f"{name} {self.release} would fit, but something else that is required rules it out"
+        if python := dict(self.wanted.other_python).get(str(self.release)):
+            return f"{name} {self.release} requires Python {python}"
         if not self.wheels:
             return f"{name} {self.release} exists only as source"
         tags = tag_names(self.wheels)

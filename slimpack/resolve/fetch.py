@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slimpack.errors import ResolutionError, WheelError
+from slimpack import redact
+from slimpack.errors import ResolutionError, SlimpackError, WheelError
 from slimpack.output import writing
 from slimpack.resolve import failure, pip
 from slimpack.resolve.candidate import filename_of
@@ -29,8 +30,10 @@ def fetch(
 ) -> dict[str, Path]:
     """Returns the file of every wheel of a lock, by distribution name.
 
-    A file in the store was checked before it got there, and is not fetched or hashed again. Two builds may fetch
-    into one store at once: a file appears whole, by a rename.
+    A file in the store was checked before it got there, and is hashed again all the same, which takes half a second
+    for a gigabyte: a store may come from a shared cache, such as one of CI, where somebody else could have put a
+    wheel under the name of another; RECORD, which guards each entry, would be his own. One that is not what it should
+    be is fetched anew. Two builds may fetch into one store at once: a file appears whole, by a rename.
 
     Args:
         lock: The lock.
@@ -45,14 +48,15 @@ def fetch(
         OutputError: The store cannot be written.
     """
     places = {wheel.name: store / wheel.sha256 / wheel.filename for wheel in lock.wheels}
-    absent = [wheel for wheel in lock.wheels if not _is_there(places[wheel.name], wheel.size)]
-    if absent:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing releases the interpreter's lock
+        there = threads.map(lambda wheel: _is_there(places[wheel.name], wheel), lock.wheels)
+    if absent := [wheel for wheel, found in zip(lock.wheels, there, strict=True) if not found]:
         with workspace(store) as folder:
             _download([wheel for wheel in absent if wheel.path is None], folder, target, indexes, progress)
             for wheel in absent:
                 if wheel.path is not None:
                     _copy(Path(wheel.path), folder / wheel.filename)
-            with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing releases the interpreter's lock
+            with ThreadPoolExecutor(os.cpu_count()) as threads:
                 list(threads.map(lambda wheel: _check(folder / wheel.filename, wheel), absent))
             for wheel in absent:
                 put(folder / wheel.filename, wheel.sha256, store)
@@ -74,21 +78,30 @@ def put(file: Path, sha256: str, store: Path) -> Path:
     return place
 
 
-def download_unhashed(
-    link: str, target: Target, store: Path, *, indexes: Indexes, progress: Progress = silent
-) -> str:
-    """Downloads a wheel of which no one told the hash into a store, and returns its hash.
+def download(
+    hashes: Mapping[str, str], target: Target, store: Path, *, indexes: Indexes, progress: Progress = silent
+) -> dict[str, str]:
+    """Downloads wheels into a store, and returns their hashes by URL.
+
+    Args:
+        hashes: The hash (hexadecimal, empty where no one told it) by URL.
+        target: What they are for; need not be of this machine's kind.
+        store: Folder with ``<sha256>/<filename>``.
+        indexes: Give the credentials of the hosts.
+        progress: Hears what is downloaded.
 
     Raises:
         ResolutionError: It is gone, or cannot be had.
         OutputError: The store cannot be written.
     """
     with workspace(store) as folder:
-        _run_download({link: ""}, folder, target, indexes, progress)
-        file = folder / filename_of(link)
-        sha256 = sha256_of(file)
-        put(file, sha256, store)
-    return sha256
+        told = {link: f"sha256:{sha256}" if sha256 else "" for link, sha256 in hashes.items()}
+        _run_download(told, folder, target, indexes, progress)
+        files = {link: folder / filename_of(link) for link in hashes}
+        found = {link: sha256_of(file) for link, file in files.items()}
+        for link, file in files.items():
+            put(file, found[link], store)
+    return found
 
 
 def sha256_of(path: Path) -> str:
@@ -116,11 +129,20 @@ def workspace(store: Path) -> Iterator[Path]:
 def _download(
     wheels: Iterable[LockedWheel], into: Path, target: Target, indexes: Indexes, progress: Progress
 ) -> None:
-    hashes = {
-        indexes.private.get(wheel.url or "", wheel.url or ""): f"sha256:{wheel.sha256}" for wheel in wheels
-    }
-    if hashes:
-        _run_download(hashes, into, target, indexes, progress)
+    known = {wheel: redact.public_url(wheel.url or "") for wheel in wheels}
+    hashes = {indexes.private.get(url, url): f"sha256:{wheel.sha256}" for wheel, url in known.items()}
+    try:
+        if hashes:
+            _run_download(hashes, into, target, indexes, progress)
+    except SlimpackError as problem:
+        signed = [wheel for wheel, url in known.items() if wheel.url != url and url not in indexes.private]
+        if not signed:
+            raise
+        raise ResolutionError(
+            f"a lock keeps no secrets, and the URL of {signed[0].filename} had one ({signed[0].url}): {problem.what}",
+            where=signed[0].name,
+            fix="Resolve again, which gets a URL that holds: build from the requirements, with --upgrade.",
+        ) from problem
 
 
 def _run_download(
@@ -157,8 +179,7 @@ def _check(file: Path, wheel: LockedWheel) -> None:
         )
 
 
-def _is_there(place: Path, size: int | None) -> bool:
+def _is_there(place: Path, wheel: LockedWheel) -> bool:
     with suppress(OSError):
-        found = place.stat().st_size
-        return size is None or found == size
+        return wheel.size in {None, place.stat().st_size} and sha256_of(place) == wheel.sha256
     return False

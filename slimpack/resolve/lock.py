@@ -1,4 +1,15 @@
-"""Lock: read and write PEP 751 files, slimpack's own and those of other tools."""
+"""Lock: read and write PEP 751 files, slimpack's own and those of other tools.
+
+What the user asked for, and not merely something that needs it, is in no place that PEP 751 has: ``dependencies``
+says who needs whom, but who asks for numpy and pandas has numpy in the lock of pandas as well, and uv and pip leave
+``dependencies`` out. slimpack notes it in a table of its own, ``[packages.tool.slimpack] requested = true``. In a lock
+where no package has that, every package counts as requested: rules that drop a whole distribution then leave it, which
+costs size and never takes what somebody wanted. Whoever wants them to apply can write the table into the lock, for
+what was asked for, or build from the requirements.
+
+A credential never reaches a lock. Of a URL that was signed, the names of the secret parameters stay
+(``?X-Amz-Signature=****``), so that ``fetch`` can say what is missing.
+"""
 
 from __future__ import annotations
 
@@ -146,8 +157,11 @@ def _package(wheel: LockedWheel, folder: Path) -> Package:
 
 
 def _relative(path: str, folder: Path) -> str:
-    relative = Path(os.path.relpath(path, folder.resolve()))
-    return path if relative.parts[: _NEAR + 1].count("..") > _NEAR else relative.as_posix()
+    """Returns the path of a wheel as the lock has it: relative if both may move together."""
+    base = folder.resolve()
+    relative = Path(os.path.relpath(path, base))
+    is_far = relative.parts[: _NEAR + 1].count("..") > _NEAR or os.path.commonpath([path, base]) == base.anchor
+    return path if is_far else relative.as_posix()
 
 
 def _parse(path: Path) -> Pylock:
@@ -232,7 +246,7 @@ def _wheels(package: Package) -> Iterator[PackageWheel]:
 
 
 def _locked(package: Package, wheel: PackageWheel, lock: Path) -> LockedWheel:
-    url = redact.public_url(wheel.url) if wheel.url else None
+    url = redact.masked_url(wheel.url) if wheel.url else None
     path = (lock.parent / wheel.path).resolve() if wheel.path else local_path(url or "")
     sha256 = wheel.hashes.get("sha256", "").lower()
     filename = wheel.filename

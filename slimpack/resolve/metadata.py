@@ -13,7 +13,7 @@ from slimpack.errors import WheelError
 from slimpack.resolve.environment import holds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from packaging.markers import Environment
@@ -90,27 +90,6 @@ def needs(
                 active[other] |= asked
                 waiting.append(other)
     return {name: tuple(sorted(others)) for name, others in found.items()}
-
-
-def unasked(needed: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """Returns the distributions that no other one leads to, and one of every circle that nothing else leads to."""
-    roots = set(needed) - {other for others in needed.values() for other in others}
-    reached = _reached(roots, needed)
-    for name in sorted(needed):
-        if name not in reached:
-            roots.add(name)
-            reached |= _reached({name}, needed)
-    return frozenset(roots)
-
-
-def _reached(roots: Iterable[str], needed: Mapping[str, Iterable[str]]) -> set[str]:
-    reached, waiting = set[str](), list(roots)
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting.extend(needed[name])
-    return reached
 
 
 def _is_metadata(name: str) -> bool:

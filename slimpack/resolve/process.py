@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -43,22 +44,35 @@ def run(
 ) -> str:
     """Runs a program to its end and returns all that it said, credentials included.
 
-    The child has no standard input and its own process group, so that nothing it starts outlives an interrupt.
+    The child has no standard input and its own process group, so that nothing it starts outlives an interrupt. Its
+    ``TMPDIR`` is a folder of ours: a resolver that is ended leaves behind what it has downloaded and unpacked.
 
     Args:
         command: Program and arguments. Never a credential: other users can read a command line.
-        environment: Its whole environment.
+        environment: Its whole environment, but for ``TMPDIR``.
         secrets: Strings to mask in what is shown.
         progress: Hears every line, without credentials.
 
     Raises:
         ToolFailedError: It ended with an exit code other than 0, or could not be started.
     """
+    with tempfile.TemporaryDirectory(prefix="slimpack-", ignore_cleanup_errors=True) as folder:
+        said, code = _run(command, {**environment, "TMPDIR": folder}, secrets, progress)
+    output = "".join(said)
+    if code:
+        raise ToolFailedError(" ".join(command[:4]), code, redact.text(output, secrets))
+    return output
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], secrets: Iterable[str], progress: Progress
+) -> tuple[list[str], int]:
+    """Returns the lines that a program said, and its exit code."""
     said: list[str] = []
     try:
         child = subprocess.Popen(
             command,
-            env=dict(environment),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,16 +92,16 @@ def run(
         except BaseException:
             _end(child)
             raise
-    output = "".join(said)
-    if code:
-        raise ToolFailedError(" ".join(command[:4]), code, redact.text(output, secrets))
-    return output
+    return said, code
 
 
 def _end(child: subprocess.Popen[str]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    """Ends a child and all that it started; asked first, git takes its lock files away."""
+    try:
         with suppress(ProcessLookupError):
-            os.killpg(child.pid, sign)
+            os.killpg(child.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             child.wait(_GRACE)
-            return
+    finally:  # a second interrupt does not wait
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ import optparse
 import os
 import re
 import shlex
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -15,7 +16,9 @@ from urllib.request import url2pathname
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
+from slimpack import paths, redact
 from slimpack.errors import RequirementsError
 
 if TYPE_CHECKING:
@@ -26,18 +29,29 @@ if TYPE_CHECKING:
 _LARGEST = 64 * 1024 * 1024
 """Bytes; a lock of a thousand packages has two megabytes."""
 
+_LONGEST = 2**17
+"""Characters of a line; one with the hashes of seventy wheels has six thousand. pip takes quadratic time."""
+
+_LARGEST_NUMBER = 2**64
+"""What a number of a version must stay below for uv."""
+
+_MOST = 20_000
+"""Requirements and constraints; beyond that, resolvers take hours over what nobody wrote by hand."""
+
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".tar")
+_PROJECT = ("pyproject.toml", "setup.py")
 _URL = re.compile(
     r"(?:(?:git|hg|bzr|svn)\+)?(?:https?|file|ftp|ssh|git|sftp|lp|svn)(?:\+[a-z]+)?:", re.IGNORECASE
 )
 _VARIABLE = re.compile(
     r"\$\{([A-Z0-9_]+)\}"
 )  # the only form that pip knows, so that it is the same everywhere
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_COMMENT = re.compile(r"(?:^|\s)#.*$")
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
 _HASH = re.compile(r"(?:sha256|sha384|sha512):[0-9a-fA-F]+")
-_EXTRAS = re.compile(r"(?P<base>.+)\[(?P<extras>[^\]]+)\]")
+_EXTRAS = re.compile(r"(?P<base>.+)\[(?P<extras>[^\[\]]+)\]")
 _EGG = re.compile(r"(?:^|&)egg=([A-Za-z0-9._-]+)")
+_FIX = "Write a requirement like name>=1.0, the path of a wheel, or a URL."
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -215,13 +229,26 @@ class _Reader:
         if real in self.open:
             raise RequirementsError("the file includes itself", where=asked_by, fix="Take the line out.")
         self.open.append(real)
+        for number, line in enumerate(text.splitlines(), start=1):
+            if len(line) > _LONGEST:
+                raise _too_long(f"{path}:{number}")
         shown = Path(os.path.relpath(path, self.root.parent)).as_posix()
         for number, line in _logical_lines(text):
+            if len(self.requested) >= _MOST:
+                raise _too_long(f"{path}:{number}")
             filled = _VARIABLE.sub(lambda match: self.environment.get(match[1], "") or match[0], line)
             self.lines.append(f"{shown}:{number} {filled}")
-            self._line(
-                filled, path, place=f"{shown}:{number}", where=f"{path}:{number}", constraint=constraint
-            )
+            where = f"{path}:{number}"
+            try:
+                self._line(filled, path, place=f"{shown}:{number}", where=where, constraint=constraint)
+            except ValueError as problem:  # of urllib
+                raise RequirementsError(
+                    f"not a valid URL: {problem}", where=where, fix="Correct the URL."
+                ) from problem
+            except OSError as problem:  # of a path that no file system takes
+                raise RequirementsError(
+                    f"not a valid path: {problem.strerror}", where=where, fix="Correct the path."
+                ) from problem
         self.open.pop()
 
     def _line(self, line: str, path: Path, *, place: str, where: str, constraint: bool) -> None:
@@ -249,6 +276,7 @@ class _Reader:
         for included, narrows in ((options.requirement, constraint), (options.constraint, True)):
             if included is None:
                 continue
+            _check_url(included)
             if _URL.match(included) or _URL.match(str(path)):
                 self.remote.append(f"{'-c' if narrows else '-r'} {included}")
             else:
@@ -256,12 +284,14 @@ class _Reader:
 
     def _index_options(self, options: optparse.Values, path: Path) -> None:
         if options.index_url:
+            _check_url(options.index_url)
             self.options["index-url"] = options.index_url
         for flag in _FLAGS:
             if getattr(options, flag):
                 self.options[flag.replace("_", "-")] = "1"
         for name in _LISTS:
             for value in getattr(options, name) or ():
+                _check_url(value)
                 beside = (
                     path.parent / value
                 )  # pip takes a find-links path relative to the file, if it exists there
@@ -280,20 +310,27 @@ def content(path: Path, asked_by: str | None = None) -> str:
     Raises:
         RequirementsError: It is missing, unreadable, no text, or too large.
     """
-    where = asked_by or str(path)
+    where, it = (asked_by, f"{path}") if asked_by else (str(path), "this")
     try:
-        if path.is_dir():
-            raise RequirementsError("this is a folder", where=where, fix="Name a requirements file in it.")
-        if not path.is_file():
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise RequirementsError(f"{it} is a folder", where=where, fix="Name a requirements file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise RequirementsError(f"{it} is no regular file", where=where, fix="Name a requirements file.")
+        if status.st_size > _LARGEST:
             raise RequirementsError(
-                f"there is no file {path}", where=where, fix="Correct the path, or write the file."
+                f"{it} is too large for requirements", where=where, fix="Correct the path."
             )
-        if path.stat().st_size > _LARGEST:
-            raise RequirementsError("too large for requirements", where=where, fix="Correct the path.")
         return _decoded(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        raise RequirementsError(
+            f"there is no file {path}", where=where, fix="Correct the path, or write the file."
+        ) from problem
     except OSError as problem:
         raise RequirementsError(
-            f"cannot be read: {problem.strerror}", where=where, fix="Make the file readable."
+            f"{it} cannot be read: {problem.strerror}",
+            where=where,
+            fix="Correct the path, or make the file readable.",
         ) from problem
     except (UnicodeError, LookupError) as problem:
         raise RequirementsError(
@@ -329,6 +366,10 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         parts.clear()
 
 
+def _too_long(where: str) -> RequirementsError:
+    return RequirementsError("too long for requirements", where=where, fix="Correct the path, or the file.")
+
+
 def _split_options(line: str) -> tuple[str, str]:
     """Splits a line into the requirement and the options, which begin at the first word with a dash."""
     words = line.split(" ")
@@ -357,6 +398,8 @@ def _requested(text: str, hashes: Sequence[str], *, place: str, where: str, cons
         raise RequirementsError(
             f"{link!r} is no URL", where=where, fix="Write a path as file:///folder/x.whl."
         )
+    _check_url(link or "")
+    _check_specifiers(parsed, where)
     return Requested(
         place=place,
         text=text,
@@ -376,10 +419,34 @@ def _parsed(text: str, where: str) -> Requirement:
     except InvalidRequirement as problem:
         reason = str(problem).partition("\n")[0].rstrip(".")
         raise RequirementsError(
-            f"no requirement: {reason[:1].lower()}{reason[1:]}",
-            where=where,
-            fix="Write a requirement like name>=1.0, the path of a wheel, or a URL.",
+            f"{_shown(text)} is no requirement: {reason[:1].lower()}{reason[1:]}", where=where, fix=_FIX
         ) from problem
+    except RecursionError as problem:
+        raise RequirementsError("nested too deeply to be read", where=where, fix=_FIX) from problem
+
+
+def _check_specifiers(parsed: Requirement, where: str) -> None:
+    """Refuses what PEP 440 lets follow ``===`` and no wheel's version can be, and numbers beyond all limits."""
+    for one in parsed.specifier:
+        try:
+            numbers = Version(one.version.removesuffix(".*")).release
+            if max(numbers) >= _LARGEST_NUMBER:
+                raise ValueError(one.version)  # noqa: TRY301 -- it is the same fault
+        except ValueError as problem:  # InvalidVersion, or a number of more digits than int() takes
+            reason = f"{_shown(one.version)} is no version" if one.version else "the version is missing"
+            raise RequirementsError(
+                f"{_shown(f'{parsed.name}{one}')} is no requirement: {reason}", where=where, fix=_FIX
+            ) from problem
+
+
+def _shown(text: str) -> str:
+    return repr(paths.shown(redact.text(text)))
+
+
+def _check_url(place: str) -> None:
+    """Raises ``ValueError`` for what looks like a URL of a server, and is none."""
+    if place.startswith(("http:", "https:")) and not (urlsplit(place).hostname and urlsplit(place).port != 0):
+        raise ValueError("it names no server")
 
 
 def _direct(body: str, where: str) -> tuple[str | None, str]:
@@ -391,6 +458,12 @@ def _direct(body: str, where: str) -> tuple[str | None, str]:
     path = Path(base)
     looks_like_path = os.sep in base or base.startswith(".")
     if looks_like_path and path.is_dir():
+        if not any((path / file).is_file() for file in _PROJECT):
+            raise RequirementsError(
+                f"the folder {base} is no Python project",
+                where=where,
+                fix=f"Name a wheel, or a folder that has a {' or a '.join(_PROJECT)}.",
+            )
         return path.resolve().as_uri(), extras
     if base.lower().endswith(_ARCHIVES) and "@" not in base.partition(os.sep)[0]:
         if not path.is_file():

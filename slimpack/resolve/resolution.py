@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
 from slimpack import redact
-from slimpack.errors import ResolutionError
+from slimpack.errors import ResolutionError, SlimpackError, WheelError
 from slimpack.model import Lock, LockedWheel
 from slimpack.resolve import failure, fetch, interpreters, pip, uv
 from slimpack.resolve.candidate import Candidate, Fit, filename_of, same_place
 from slimpack.resolve.environment import holds, markers
 from slimpack.resolve.process import ToolFailedError
 from slimpack.resolve.requirements import local_path
+from slimpack.wheel import Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
     from typing import Self
 
-    from slimpack.errors import SlimpackError
     from slimpack.model import Target
     from slimpack.resolve.failure import NoMatch
     from slimpack.resolve.indexes import Indexes
     from slimpack.resolve.process import Progress
     from slimpack.resolve.requirements import Requested, Requirements
     from slimpack.resolve.uv import Uv
+    from slimpack.wheel import Limits
 
 Resolver = Literal["auto", "pip", "uv"]
 """Who resolves; ``auto`` takes uv where it is installed and nothing speaks for pip."""
+
+
+_WHEEL = re.compile(r"[\w.+!-]+\.whl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,7 @@ class Resolution:
     inputs: Inputs
     requirements: Requirements
     store: Path
+    limits: Limits
     progress: Progress
     interpreter: Path | None
     """One of the target's version, if this machine is of the target's kind: pip gets markers right with it."""
@@ -68,13 +74,16 @@ class Resolution:
     """What ``_files`` has found so far."""
 
     @classmethod
-    def of(cls, inputs: Inputs, requirements: Requirements, store: Path, progress: Progress) -> Self:
+    def of(
+        cls, inputs: Inputs, requirements: Requirements, store: Path, limits: Limits, progress: Progress
+    ) -> Self:
         """Returns a resolution with what this machine has for it.
 
         Args:
             inputs: What was read.
             requirements: The requirements in it.
             store: Folder for wheels that have to be built.
+            limits: What a local wheel may be.
             progress: Hears what is going on.
         """
         here = interpreters.is_host(inputs.target)
@@ -82,6 +91,7 @@ class Resolution:
             inputs=inputs,
             requirements=requirements,
             store=store,
+            limits=limits,
             progress=progress,
             interpreter=interpreters.find(inputs.target.python) if here else None,
             uv_here=None if inputs.resolver == "pip" else uv.find(),
@@ -92,8 +102,10 @@ class Resolution:
 
         Raises:
             ResolutionError: There is no set of wheels for the target.
+            WheelError: A local wheel is damaged or hostile.
             OutputError: The store cannot be written.
         """
+        self._check_local_wheels()
         candidates, resolver = self._candidates()
         if not candidates:
             raise ResolutionError(
@@ -101,12 +113,42 @@ class Resolution:
                 where=str(self.requirements.path),
                 fix="Correct the markers behind the semicolons.",
             )
-        wheels = [self._locked(one) for one in candidates]
+        wheels = [self._locked(one) for one in self._hashed(candidates)]
         return Lock(
             wheels=tuple(sorted(wheels, key=lambda one: one.name)),
             inputs_digest=self.inputs.digest,
             resolver=resolver,
         )
+
+    def _check_local_wheels(self) -> None:
+        """Looks at the wheels that the requirements name before a resolver does.
+
+        uv unpacks them, and has no limit to what comes out.
+        """
+        for one in self.requirements.requested:
+            if one.local and not one.is_source and holds(one.marker, markers(self.inputs.target)):
+                try:
+                    Wheel.open(one.local, self.limits).close()
+                except WheelError as problem:
+                    problem.where = f"{one.place}: {problem.where}"
+                    raise
+
+    def _damaged(self, output: str) -> WheelError | None:
+        """Returns what is wrong with the local wheel that a resolver could not read, if that is what it says."""
+        folders = (local_path(place) or Path(place) for place in self.inputs.indexes.values("find-links"))
+        local = [
+            *(one.local for one in self.requirements.requested if one.local),
+            *(folder / name for folder in folders for name in set(_WHEEL.findall(output))),
+        ]
+        for path in local:
+            if path.name in output and path.is_file():
+                try:
+                    with Wheel.open(path, self.limits) as wheel:
+                        for file in wheel.files:
+                            wheel.read(file)
+                except WheelError as problem:
+                    return problem
+        return None
 
     def _candidates(self) -> tuple[list[Candidate], str]:
         """Returns what a resolver chose, and which one it was.
@@ -119,7 +161,7 @@ class Resolution:
             self.progress(f"resolving with {self.uv_here.version}")
             if found := self._with_uv(self.uv_here):
                 return list(found), self.uv_here.version
-        if self.interpreter is None:
+        if self.interpreter is None or (self.inputs.resolver == "uv" and not self.uv_here):
             raise self._nobody_resolves()
         self.progress(f"resolving with {pip.version()}")
         return self._with_pip(self.interpreter, wheels_only=not (tried or self._sources)), pip.version()
@@ -184,17 +226,35 @@ class Resolution:
         """Returns what a resolver's failure means, with the places in the requirements that it is about."""
         missing = failure.no_match(problem.output)
         if missing and not failure.is_conflict(problem.output):
-            wanted = self._wanted(missing.name, str(missing.specifier))
+            wanted = self._wanted(missing.name, str(missing.specifier), missing.other_python)
             return self._without_wheel({wanted: self._files(missing.name)})
+        if asked := self._without_release(problem.output):
+            return self._without_wheel(asked)
+        if damaged := self._damaged(problem.output):
+            return damaged
         error = failure.explain(problem.output)
-        words = canonicalize_name(error.what)
-        about = [
-            one.name
-            for one in self.requirements.requested
-            if one.name and re.search(rf"\b{one.name}\b", words)
+        places = [
+            one.place for one in self.requirements.requested if not one.constraint and _names(error.what, one)
         ]
-        error.where = error.where or self._where(about)
+        error.where = ", ".join(places) or None
         return error
+
+    def _without_release(self, output: str) -> dict[NoMatch, list[str]]:
+        """Returns what the requirements ask for of which no such release exists, with the files that do.
+
+        uv says of that what it says of a contradiction; only what its words name is looked up.
+        """
+        if not failure.is_unsolvable(output):
+            return {}
+        try:
+            found = {
+                failure.NoMatch.of(one.name, [one.specifier]): self._files(one.name)
+                for one in self.requirements.requested
+                if one.name and one.specifier and _names(output, one)
+            }
+        except SlimpackError:  # pip, which lists the files, does not get at the indexes
+            return {}
+        return {one: files for one, files in found.items() if files and not one.exists(files)}
 
     def _build(self, source: Candidate, interpreter: Path) -> Candidate:
         self.progress(f"building {source.name} {source.version} from source")
@@ -213,6 +273,28 @@ class Resolution:
                 source, built=fetch.put(wheel, sha256, self.store).resolve(), hashes={"sha256": sha256}
             )
 
+    def _hashed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Returns candidates that all have a SHA-256.
+
+        What has none that anybody told is downloaded for it; so is what has a secret in its URL, which is not in the
+        lock and hence known only now.
+        """
+        own = [(one, one.built or local_path(one.link), one.hashes.get("sha256", "")) for one in candidates]
+        found = {one.link: told or fetch.sha256_of(path) for one, path, told in own if path}
+        wanted = {
+            one.link: told
+            for one, path, told in own
+            if not path and (not told or redact.masked_url(one.link) != redact.public_url(one.link))
+        }
+        if wanted:
+            found |= fetch.download(
+                wanted, self.inputs.target, self.store, indexes=self.inputs.indexes, progress=self.progress
+            )
+        return [
+            replace(one, hashes={"sha256": found[one.link]}) if one.link in found else one
+            for one in candidates
+        ]
+
     def _locked(self, chosen: Candidate) -> LockedWheel:
         fit = Fit.to(self.inputs.target, {*self._fit.trusted, *({chosen.filename} if chosen.built else ())})
         if fit.rank(chosen.filename) is None:
@@ -223,24 +305,15 @@ class Resolution:
             name=chosen.name,
             version=chosen.version,
             filename=chosen.filename,
-            sha256=self._sha256(chosen, path),
+            sha256=chosen.hashes["sha256"],
             size=chosen.size,
-            url=None if path else redact.public_url(chosen.link),
+            url=None if path else redact.masked_url(chosen.link),
             path=str(path) if path else None,
             index=redact.public_url(chosen.index) if chosen.index else None,
             requires=(),
             requested=bool(asking),
             required_at=tuple(one.place for one in asking),
             extras=tuple(sorted(frozenset[str]().union(*(one.extras for one in asking)))),
-        )
-
-    def _sha256(self, chosen: Candidate, path: Path | None) -> str:
-        if told := chosen.hashes.get("sha256"):
-            return told
-        if path is not None:
-            return fetch.sha256_of(path)
-        return fetch.download_unhashed(
-            chosen.link, self.inputs.target, self.store, indexes=self.inputs.indexes, progress=self.progress
         )
 
     def _asks(self, requested: Requested, chosen: Candidate) -> bool:
@@ -301,9 +374,11 @@ class Resolution:
             fix=f"Build the wheels on a machine like the target, or {self._missing_here()}, and try again.",
         )
 
-    def _wanted(self, name: str, specifier: str = "") -> NoMatch:
+    def _wanted(
+        self, name: str, specifier: str = "", other_python: Iterable[tuple[str, str]] = ()
+    ) -> NoMatch:
         own = (one.specifier for one in self.requirements.requested if one.name == name)
-        return failure.NoMatch.of(name, (one for one in (*own, specifier) if one))
+        return failure.NoMatch.of(name, (one for one in (*own, specifier) if one), other_python)
 
     def _nobody_resolves(self) -> ResolutionError:
         """Returns the error that says why pip will not do and uv is not there."""
@@ -315,11 +390,15 @@ class Resolution:
                 f"pip cannot resolve for {target.runtime} on {target.architecture} here: it evaluates environment "
                 "markers with the interpreter that runs it"
             )
-        return ResolutionError(
-            what,
-            where="--resolver",
-            fix=f"Install uv (pip install 'slimpack[uv]'), or {self._missing_here()}.",
-        )
+        fix = "Install uv (pip install 'slimpack[uv]')"
+        if self.inputs.resolver == "pip":
+            fix = (
+                "Leave --resolver out, so that uv resolves"
+                if uv.find()
+                else f"{fix} and leave --resolver out"
+            )
+        other = "leave --resolver out" if self.interpreter else self._missing_here()
+        return ResolutionError(what, where="--resolver", fix=f"{fix}, or {other}.")
 
     def _missing_here(self) -> str:
         """Returns what would make this machine one that can build for the target."""
@@ -327,3 +406,12 @@ class Resolution:
         if not interpreters.is_host(target):
             return f"use a Linux machine with a processor of type {target.architecture}"
         return f"install Python {'.'.join(map(str, target.python))}"
+
+
+def _names(words: str, requested: Requested) -> bool:
+    """Returns whether words about a failure name a requirement: its distribution, or its URL."""
+    parts = urlsplit(requested.link or "")
+    place = f"{parts.netloc.rpartition('@')[2]}{parts.path.partition('@')[0]}"
+    name = rf"(?<![\w-]){requested.name}(?!\w|-[a-z])"  # not a part of another one's
+    by_name = requested.name and re.search(name, canonicalize_name(words))
+    return bool(by_name or (place and place in words))
