@@ -47,6 +47,8 @@ class _Task:
     """What to look for in Python files."""
     compact: bool
     """Whether ELF files are compacted."""
+    clear: Mapping[str, tuple[str, ...]]
+    """Names of the ELF sections to clear, by path of the file."""
     examine: bool = True
     """Whether ELF files are parsed; False once a parser crashed on this one."""
 
@@ -60,8 +62,10 @@ def assemble(
     root: Path,
     needles: references.Needles,
     compact: bool,
+    clear: Mapping[str, tuple[str, ...]],
     jobs: int,
     progress: Callable[[int, int], None],
+    examine: bool = True,
 ) -> dict[str, Staged]:
     """Writes files into the sandbox and returns what was learnt of each, by path.
 
@@ -73,8 +77,10 @@ def assemble(
         root: Folder of the sandbox that the installed tree goes to.
         needles: What to look for in Python files.
         compact: Whether ELF files are compacted.
+        clear: Names of the ELF sections to clear when they are compacted, by path of the file.
         jobs: Worker processes.
         progress: Called with the bytes that are done and those of all files.
+        examine: Whether ELF and Python files are read; otherwise they are only written.
 
     Raises:
         WheelError: A wheel is damaged.
@@ -83,7 +89,15 @@ def assemble(
     """
     tasks = sorted(
         _tasks(
-            files, wheels=wheels, source=source, limits=limits, root=root, needles=needles, compact=compact
+            files,
+            wheels=wheels,
+            source=source,
+            limits=limits,
+            root=root,
+            needles=needles,
+            compact=compact,
+            clear=clear,
+            examine=examine,
         ),
         key=lambda task: -sum(file.size for file in task.files),
     )
@@ -93,7 +107,10 @@ def assemble(
     again: list[_Task] = []
     for task, result in workers.run(_stage, tasks, jobs=jobs, timeout_seconds=_SECONDS):
         if isinstance(result, workers.Crashed):
-            again += [replace(task, files=(file,), examine=len(task.files) > 1) for file in task.files]
+            again += [
+                replace(task, files=(file,), examine=task.examine and len(task.files) > 1)
+                for file in task.files
+            ]
             continue
         staged |= {one.path: one for one in result}
         done += sum(file.size for file in task.files)
@@ -103,6 +120,47 @@ def assemble(
             result = _stage(replace(task, examine=False))  # noqa: PLW2901 -- the plain copy in place of the crash
         staged |= {one.path: one for one in result}
     return dict(sorted(staged.items()))
+
+
+def install(
+    files: Iterable[InventoryFile],
+    *,
+    wheels: Mapping[str, Path],
+    source: Path | None,
+    limits: Limits,
+    root: Path,
+    jobs: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Writes files as a plain install would have them; nothing is compacted, nothing is read.
+
+    Args:
+        files: What to write.
+        wheels: Wheel files by canonical distribution name.
+        source: The app's own folder.
+        limits: What a wheel may be.
+        root: Folder that they go to.
+        jobs: Worker processes.
+        progress: Called with the bytes that are done and those of all files.
+
+    Raises:
+        WheelError: A wheel is damaged.
+        SourceError: A file of the app cannot be read.
+        OutputError: The folder cannot be written.
+    """
+    assemble(
+        files,
+        wheels=wheels,
+        source=source,
+        limits=limits,
+        root=root,
+        needles=references.Needles(),
+        compact=False,
+        clear={},
+        examine=False,
+        jobs=jobs,
+        progress=progress,
+    )
 
 
 def add(addition: Addition, *, place: Path, root: Path) -> tuple[int, str]:
@@ -135,6 +193,8 @@ def _tasks(
     root: Path,
     needles: references.Needles,
     compact: bool,
+    clear: Mapping[str, tuple[str, ...]],
+    examine: bool,
 ) -> Iterator[_Task]:
     by_owner: dict[str, list[InventoryFile]] = {}
     for file in files:
@@ -149,6 +209,8 @@ def _tasks(
                 root=root,
                 needles=needles,
                 compact=compact,
+                clear={file.path: clear[file.path] for file in batch if file.path in clear},
+                examine=examine,
             )
 
 
@@ -200,23 +262,26 @@ def _write(file: InventoryFile, read: Callable[[], bytes], task: _Task) -> Stage
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         if task.examine and is_elf(held[0][:64]):
+            found = references.read_elf(held[0], path=file.path, needles=task.needles)
             # The content is let go when it was written, and read again only if the result fails its check.
-            staged = _write_elf(file, lambda: held.pop() if held else read(), place, compact=task.compact)
+            staged = _write_elf(file, lambda: held.pop() if held else read(), place, task)
+            staged = replace(staged, references=found)
         else:
             staged = _write_other(file, held[0], place, task)
         place.chmod(0o755 if file.executable else 0o644)
     return staged
 
 
-def _write_elf(file: InventoryFile, content: Callable[[], bytes], place: Path, *, compact: bool) -> Staged:
+def _write_elf(file: InventoryFile, content: Callable[[], bytes], place: Path, task: _Task) -> Staged:
     from slimpack.elf.inspect import treat  # LIEF takes long to load, and many builds come from the cache
 
-    treated = treat(content, file.path, place, compact=compact)
+    treated = treat(content, file.path, place, compact=task.compact, clear=task.clear.get(file.path, ()))
     return Staged(
         path=file.path,
         size=treated.size,
         sha256=treated.sha256,
         compacted=bool(treated.dropped),
+        cleared=treated.cleared,
         left_as_it_was=treated.left_as_it_was,
         problems=treated.problems,
         elf=treated.facts,
@@ -226,7 +291,7 @@ def _write_elf(file: InventoryFile, content: Callable[[], bytes], place: Path, *
 def _write_other(file: InventoryFile, content: bytes, place: Path, task: _Task) -> Staged:
     place.write_bytes(content)
     found: tuple[Reference, ...] = ()
-    if file.path.endswith(".py"):
+    if file.path.endswith((".py", ".pyi")):
         found = references.read(content, path=file.path, needles=task.needles, parse=task.examine)
     return Staged(
         path=file.path,

@@ -15,6 +15,7 @@ from slimpack.manifest import (
     Manifest,
     RuleRecord,
     TargetRecord,
+    VerificationRecord,
     sums,
 )
 from slimpack.model import SLIMPACK, Risk, Severity
@@ -64,6 +65,8 @@ class Entries:
     """Files and bytes that opt-in rules would take, by id."""
     lock: LockRecord
     """What the bundle was built from."""
+    verification: VerificationRecord | None = None
+    """What was run; None if nothing was."""
 
 
 def account(entries: Entries, *, version: str, format: Literal["zip", "directory"]) -> Manifest:  # noqa: A002 -- the field's name
@@ -85,6 +88,8 @@ def account(entries: Entries, *, version: str, format: Literal["zip", "directory
                 f"{totals.size_after:,} bytes unzipped, must stay below {target.size_limit:,}",
             )
         )
+    if not totals.files_after:
+        found.append(findings.EMPTY_BUNDLE.at(target.kind, "everything was removed"))
     return Manifest(
         schema_version=SCHEMA_VERSION,
         slimpack=version,
@@ -103,10 +108,11 @@ def account(entries: Entries, *, version: str, format: Literal["zip", "directory
         rules_sha256=entries.book.digest,
         totals=totals,
         distributions=tuple(_distributions(entries.distributions, files)),
-        rules=tuple(_rules(entries.decisions, entries.book)),
+        rules=tuple(_rules(entries.decisions, entries.staged, entries.book)),
         offers=tuple(_offers(entries.offers, entries.book)),
         findings=by_severity(found),
         files=files,
+        verification=entries.verification,
     )
 
 
@@ -143,6 +149,8 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
             rule=decision.rule,
             overruled=_below(prefix, decision.overruled),
             note=f"left as it was: {staged.left_as_it_was}" if staged.left_as_it_was else None,
+            cleared_by=decision.clear if staged.cleared else None,
+            cleared=staged.cleared,
         )
     for one in entries.added:
         copied = one.addition.copy_of is not None
@@ -188,7 +196,7 @@ def _distributions(
         )
 
 
-def _rules(decisions: Sequence[Decision], book: RuleBook) -> list[RuleRecord]:
+def _rules(decisions: Sequence[Decision], staged: Mapping[str, Staged], book: RuleBook) -> list[RuleRecord]:
     took: dict[str, list[int]] = defaultdict(list)
     overruled: Counter[str] = Counter()
     for decision in decisions:
@@ -198,6 +206,8 @@ def _rules(decisions: Sequence[Decision], book: RuleBook) -> list[RuleRecord]:
             took[decision.rule].append(decision.file.size)
         elif decision.rule is not None:
             took[decision.rule] += []
+        if decision.keep and decision.clear and (cleared := staged[decision.file.path].cleared):
+            took[decision.clear].append(cleared)
     records = [
         _record(name, book, files=len(took[name]), size=sum(took[name]), overruled=overruled[name])
         for name in sorted(set(took) | set(overruled))

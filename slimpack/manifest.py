@@ -101,6 +101,10 @@ class FileRecord:
     """The rule that did not get its way, and the kept code that needs the file."""
     note: str | None = None
     """Why it was added, or why it was left as it was."""
+    cleared_by: str | None = None
+    """Id of the rule that cleared sections of it, so that they read as zeros and take up no space."""
+    cleared: Size = 0
+    """Bytes that the cleared sections took up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +118,43 @@ class RuleRecord:
     risk: Risk
     """Whether it may change behaviour."""
     files: int
-    """Files it took out."""
+    """Files it took out, or cleared sections of."""
     bytes: Size
     """Bytes it took out."""
     overruled: int
     """Files that the guard kept in spite of it."""
     breaks: str | None = None
     """What stops working, for an opt-in rule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriedRecord:
+    """A module that was imported, or an event that was handed to the handler."""
+
+    what: Literal["import", "event"]
+    """Which of them."""
+    name: str
+    """The module, or the event; ``init`` where there was none."""
+    problem: str | None = None
+    """Why it failed; None if it did not."""
+    seconds: float | None = None
+    """What the event took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationRecord:
+    """What was run before the bundle was handed over. The figures are of the machine that built it."""
+
+    tried: tuple[TriedRecord, ...]
+    """Imports, then events."""
+    init_seconds: float | None = None
+    """From the start of the process to its first request for an event; None without a handler."""
+    peak_bytes: Size | None = None
+    """The most memory that the handler was seen to use."""
+    answers: tuple[str, ...] = ()
+    """What the handler returned, as JSON."""
+    not_emulated: tuple[str, ...] = ()
+    """In what the run differed from one on Lambda."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +211,8 @@ class Manifest:
     """What the build has to say, errors first."""
     files: tuple[FileRecord, ...]
     """Sorted by path."""
+    verification: VerificationRecord | None = None
+    """What was run before the bundle was handed over; None if nothing was."""
 
     @property
     def over_limit(self) -> bool:

@@ -123,6 +123,20 @@ class InventoryFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPoint:
+    """An object that a distribution registers for others to load (entry points specification)."""
+
+    path: str
+    """Place of the ``entry_points.txt`` in the installed tree."""
+    line: int
+    """Line in it."""
+    group: str
+    """Who is to load it, such as ``console_scripts``."""
+    module: str
+    """Dotted name of the module that has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
     """A distribution of the inventory."""
 
@@ -140,6 +154,8 @@ class Distribution:
     """Whether the requirements name it."""
     required_at: tuple[str, ...]
     """Places in the requirements that ask for it."""
+    entry_points: tuple[EntryPoint, ...] = ()
+    """What it registers, in the order of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +176,7 @@ class Action(StrEnum):
     REMOVE = "remove"
     KEEP = "keep"
     ADD = "add"
+    CLEAR = "clear"
 
 
 class Risk(StrEnum):
@@ -180,10 +197,16 @@ class Need(StrEnum):
     """Asked for through ``importlib.metadata``."""
     STUB = "stub"
     """A type stub that ``lazy_loader.attach_stub`` reads."""
+    EXPORT = "export"
+    """Named in the ``__all__`` of a kept package, whose submodules a star import loads."""
+    ENTRY_POINT = "entry-point"
+    """Named by a kept entry point, or registered for a group that kept code names."""
     LAZY_IMPORT = "lazy-import"
     """Imported inside a function of a kept module."""
     MENTION = "mention"
     """Named by a string in a kept module."""
+    RUN = "run"
+    """A run of the bundle failed without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +267,8 @@ class Rule:
     """NEEDED names whose absence the matched files' own package handles."""
     content: str | None
     """Text of an added file."""
+    sections: tuple[str, ...]
+    """Names of the ELF sections to clear."""
     probe: str | None
     """Python code that must still run afterwards."""
     evidence: tuple[Evidence, ...]
@@ -294,6 +319,8 @@ class Decision:
     """Id of the rule or ``config:keep`` / ``config:remove``; None for what no rule speaks of."""
     overruled: Overruled | None = None
     """The rule that wanted it removed, and what needs it."""
+    clear: str | None = None
+    """Id of the rule that clears sections of it, should it be kept; None where no rule does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +351,8 @@ class Plan:
     """Files that no wheel brings, sorted by path."""
     findings: tuple[Finding, ...] = ()
     """User patterns that matched nothing, user removals that something needs."""
+    entry_points: tuple[EntryPoint, ...] = ()
+    """What the distributions register, kept or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,6 +403,8 @@ class Staged:
     """Hash of what was written, hexadecimal."""
     compacted: bool
     """Whether it is smaller than it came."""
+    cleared: int = 0
+    """Bytes of what was cleared in it, which it no longer takes up."""
     left_as_it_was: str | None = None
     """Why an ELF file was not compacted; None when it was, or when there was nothing to gain."""
     problems: tuple[str, ...] = ()

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from slimpack import findings
 from slimpack.errors import ConfigError, RuleError
-from slimpack.model import APP, Action, Addition, Decision, Plan, Risk
+from slimpack.model import APP, Action, Addition, Decision, Overruled, Plan, Risk
 from slimpack.rules import COMMON, NAMESPACE, patterns, speaks_of
 from slimpack.schema import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from slimpack.model import Distribution, Finding, Inventory, InventoryFile, Rule, Target
+    from slimpack.model import Distribution, Finding, Inventory, InventoryFile, Reference, Rule, Target
     from slimpack.rules import RuleBook
 
 KEEP = "config:keep"
@@ -23,6 +23,9 @@ KEEP = "config:keep"
 
 REMOVE = "config:remove"
 """Stands in for a rule id where the user's own pattern removes a file."""
+
+_WHOLE_FILE = (Action.REMOVE, Action.KEEP)
+"""What a rule can want for a file as a whole; one file gets only one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +77,37 @@ def propose(
         else:
             # What another wheel brings as well goes only with that one.
             gone = all(owner in dropped for owner in (file.owner, *file.also))
-            rule = dropped[file.owner] if gone else _claim(file, rules_of[file.owner], book)
+            rule = dropped[file.owner] if gone else _claim(file, rules_of[file.owner], book, _WHOLE_FILE)
             decision = Decision(
                 file=file, keep=rule is None or rule.action is Action.KEEP, rule=rule.id if rule else None
             )
+        clearing = _claim(file, rules_of.get(file.owner, ()), book, (Action.CLEAR,))
+        if clearing and decision.rule != KEEP:
+            decision = replace(decision, clear=clearing.id)
         decisions.append(decision)
-    return Plan(decisions=tuple(decisions), findings=tuple(_without_match(wishes, book, decisions, rules_of)))
+    return Plan(
+        decisions=tuple(decisions),
+        findings=tuple(_without_match(wishes, book, decisions, rules_of)),
+        entry_points=tuple(point for one in inventory.distributions for point in one.entry_points),
+    )
+
+
+def with_needed(plan: Plan, needed: Mapping[str, Reference]) -> Plan:
+    """Returns a plan that keeps what a run of the bundle has missed, whatever rule takes it.
+
+    Args:
+        plan: As proposed.
+        needed: Who asked, by place in the installed tree.
+    """
+    return replace(
+        plan,
+        decisions=tuple(
+            replace(one, keep=True, overruled=Overruled(rule=one.rule, by=needed[one.file.path]))
+            if not one.keep and one.rule not in {None, REMOVE} and one.file.path in needed
+            else one
+            for one in plan.decisions
+        ),
+    )
 
 
 def check(wishes: Wishes, book: RuleBook) -> None:
@@ -222,14 +250,16 @@ def _dropped_whole(
     return dropped
 
 
-def _claim(file: InventoryFile, rules: Sequence[Rule], book: RuleBook) -> Rule | None:
-    """Returns the rule that speaks of a file: the distribution's own before the common ones."""
+def _claim(
+    file: InventoryFile, rules: Sequence[Rule], book: RuleBook, actions: Collection[Action]
+) -> Rule | None:
+    """Returns the rule with one of some actions that speaks of a file; the distribution's own goes before."""
     for own in (True, False):
         claims = [
             rule
             for rule in rules
             if (rule.id.split("/", 1)[0] != COMMON) is own
-            and rule.action is not Action.ADD
+            and rule.action in actions
             and not rule.whole
             and book.specs[rule.id].match_file(file.path)
         ]
@@ -278,7 +308,7 @@ def _without_match(
             positive = patterns([line.removeprefix("!")], where=option)
             if not any(positive.match_file(decision.file.path) for decision in decisions):
                 yield findings.PATTERN_WITHOUT_MATCH.at(option, f"the pattern {line!r} matches no file")
-    used = {decision.rule for decision in decisions}
+    used = {rule for decision in decisions for rule in (decision.rule, decision.clear)}
     used |= {rule.id for rules in rules_of.values() for rule in rules if rule.action is Action.ADD}
     for wanted in wishes.enable:
         if not any(rule.id in used for rule in book.matching(wanted)):

@@ -1,4 +1,4 @@
-"""What a Python file refers to, read with ``ast``: imports, metadata, stubs, file names. Never imports it."""
+"""What a file refers to, read with ``ast``: imports, metadata, stubs, file names. Never imports it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import ast
 import re
 import string
 import warnings
-from dataclasses import dataclass
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from slimpack.model import Need, Reference
+from slimpack.model import EntryPoint, Need, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,16 +45,27 @@ _IMPORTERS = (b"import_module", b"__import__")
 """Functions that import what a string names."""
 
 _METADATA_OF_ONE = {
-    "version",
-    "distribution",
-    "metadata",
-    "requires",
-    "files",
-    "entry_points",
-    "get_distribution",
-    "require",
+    "version": "METADATA",
+    "distribution": "METADATA",
+    "metadata": "METADATA",
+    "requires": "METADATA",
+    "get_distribution": "METADATA",
+    "require": "METADATA",
+    "files": "RECORD",
+    "get_entry_map": "entry_points.txt",
+    "get_entry_info": "entry_points.txt",
+    "load_entry_point": "entry_points.txt",
 }
-"""Functions of the metadata modules that take a distribution's name."""
+"""Functions of the metadata modules that take a distribution's name, with the file that answers."""
+
+_GIVE_DISTRIBUTION = {"distribution", "get_distribution", "require"}
+"""Those of them whose answer knows all that a distribution registers."""
+
+_GIVE_ENTRY_POINTS = {"entry_points", "get_entry_map", "get_entry_info", "load_entry_point"}
+"""Attributes that tell what a distribution registers."""
+
+_ADD_TO_LIST = {"append", "extend", "add", "update"}
+"""Methods of lists, sets and dicts."""
 
 _METADATA_MODULES = {"importlib.metadata", "importlib_metadata", "pkg_resources"}
 """Modules that read what lies in dist-info folders."""
@@ -61,14 +76,36 @@ _READS_RECORD = {b"packages_distributions", b"distributions", b"PackagePath"}
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 """A string that may name a module."""
 
+BELOW = "/**/"
+"""Stands between the package and the name of a file that may lie anywhere in it."""
+
 _LARGEST = 16 * 2**20
 """Bytes of a source beyond which its syntax tree takes more memory than a worker should have."""
+
+_ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
+"""How zlib's streams begin (RFC 1950, with a window of 32 KiB)."""
+
+_MOST_NAMES = 100_000
+"""Dotted names of one compiled file that are looked at; libtorch_cpu.so has 2,254 of its own package."""
+
+_ZLIB_LARGEST = 2**20
+"""Bytes that a compressed stream may have."""
+
+_ZLIB_TRIES = 10_000
+"""Places of one file that are tried; the two bytes turn up by chance every 16 KiB."""
+
+_SECTION = re.compile(r"\[(?P<group>[^\]]*)\]")
+_ENTRY = re.compile(r"[^=#;][^=]*=\s*(?P<module>[\w.]+)\s*(?::.*|\[.*)?")
+"""Lines of an ``entry_points.txt``; the attribute of the object and its extras do not matter here."""
 
 _STATEMENT = re.compile(rb"import\b[^\n(]*+(?:\((?:[^)#]++|#[^\n]*+)*+\)?)?[^\n]*+")
 """At least what stands behind the word in an import statement; no byte is looked at twice."""
 
 _CONTINUED = re.compile(rb"\\\r?\n")
 """The end of a line that goes on in the next."""
+
+_BARE_STRING = re.compile(rb"""["']([A-Za-z_]\w*+)["']""")
+"""A string that may name a submodule."""
 
 _DOTTED_STRING = re.compile(rb"""["'}](\w*+\.[\w.]*+)(?=["'{\\])""")
 """A string that may be, or end, a dotted name."""
@@ -90,52 +127,133 @@ _IMPORT_LINE = re.compile(
 class Needles:
     """What is worth finding: names of what the rules would remove."""
 
-    words: frozenset[bytes]
+    words: frozenset[bytes] = frozenset()
     """Last parts of the dotted names of removed packages and modules."""
-    names: frozenset[bytes]
+    modules: frozenset[bytes] = frozenset()
+    """Those dotted names."""
+    names: frozenset[bytes] = frozenset()
     """File names of removed files that are no Python modules."""
+    folders: frozenset[bytes] = frozenset()
+    """Top folders, which are packages, of those files."""
+    groups: frozenset[bytes] = frozenset()
+    """Groups that removed entry points are registered for."""
 
     def __or__(self, other: Needles) -> Needles:
         """Returns the needles of both."""
-        return Needles(words=self.words | other.words, names=self.names | other.names)
+        return Needles(
+            **{one.name: getattr(self, one.name) | getattr(other, one.name) for one in fields(self)}
+        )
 
-    def occur_in(self, source: bytes, package: Sequence[str]) -> bool:
+    def occur_in(self, source: bytes, path: str) -> bool:
         """Returns whether a source can refer to anything that was removed. Parsing takes twenty times as long.
 
         Args:
             source: The content of a ``.py`` file.
-            package: Parts of the package that it is in, which its relative imports need not name.
+            path: Its place; its relative imports need not name the package that it is in.
         """
-        if any(word in source for word in _ALWAYS_ASKED):
+        if any(word in source for word in _ALWAYS_ASKED) or any(group in source for group in self.groups):
             return True
         if not self.names.isdisjoint(source.translate(_STRINGS).split(b"\n")):
             return True
-        if not self.words.isdisjoint(part.encode() for part in package):
+        if not self.words.isdisjoint(part.encode() for part in package_of(path)):
             return True
         text = source if any(word in source for word in _IMPORTERS) else b"\n".join(_names_in(source))
+        if _is_package(path):
+            text += b" " + b" ".join(_BARE_STRING.findall(source))
         return not self.words.isdisjoint(text.translate(_WORDS).split())
 
 
 def read(source: bytes, *, path: str, needles: Needles, parse: bool = True) -> tuple[Reference, ...]:
     """Returns what a Python source refers to, as far as it may concern what was removed.
 
+    What a stub imports counts as lazy: ``lazy_loader.attach_stub`` loads it when it is first used.
+
     Args:
-        source: The content of a ``.py`` file.
+        source: The content of a ``.py`` or ``.pyi`` file.
         path: Its place in the installed tree; relative imports start there.
         needles: What is worth finding.
         parse: Whether to parse it; else it is only looked through line by line, which finds more than there is.
     """
     package = package_of(path)
-    if not needles.occur_in(source, package):
+    if not needles.occur_in(source, path):
         return ()
     tree = _parsed(source) if parse and len(source) < _LARGEST else None
     if tree is None:
-        found: Iterable[Reference] = _by_lines(source, path=path, package=package, names=needles.names)
+        found: Iterable[Reference] = _by_lines(source, path=path, package=package, needles=needles)
     else:
-        reader = _Reader(path=path, package=package, names=needles.names)
+        reader = _Reader(path=path, package=package, needles=needles)
         reader.read(tree)
         found = reader.found
     return tuple(dict.fromkeys(item for item in found if _concerns(item, needles)))
+
+
+def read_elf(content: bytes, *, path: str, needles: Needles) -> tuple[Reference, ...]:
+    """Returns the removed modules whose full names occur in a compiled file, as imports that may run.
+
+    Cython stores the names that a module imports as the source has them, so only absolute imports are found. From
+    3.2 on all its strings stand in one piece, with no end between them: what begins like a removed module counts.
+
+    Args:
+        content: Of an ELF file.
+        path: Its place in the installed tree.
+        needles: What is worth finding.
+    """
+    begins, lengths = _beginnings(needles.modules)
+    if not lengths:
+        return ()
+    found: set[bytes] = set()
+    for text in (content, *_cython_strings(content)):
+        for hit in islice(begins.finditer(text), _MOST_NAMES):
+            found.update(
+                name
+                for length in lengths
+                if (name := text[hit.start() : hit.start() + length]) in needles.modules
+            )
+    return tuple(
+        Reference(need=Need.LAZY_IMPORT, path=path, line=None, target=name.decode()) for name in sorted(found)
+    )
+
+
+@lru_cache(maxsize=4)
+def _beginnings(modules: frozenset[bytes]) -> tuple[re.Pattern[bytes], tuple[int, ...]]:
+    """Returns what finds where a dotted name may begin, and the bytes that one may have."""
+    dotted = [name for name in modules if b"." in name]
+    tops = {re.escape(name.partition(b".")[0]) for name in dotted}
+    return re.compile(rb"(?:%s)\." % b"|".join(sorted(tops))), tuple(sorted({len(name) for name in dotted}))
+
+
+def _cython_strings(content: bytes) -> Iterator[bytes]:
+    """Yields what may be the strings of a module that Cython 3.2 or newer compiled, which are compressed."""
+    if b"CYTHON_COMPRESS_STRINGS" not in content:
+        return
+    left = _LARGEST
+    for begin in islice(_ZLIB.finditer(content), _ZLIB_TRIES):
+        stream = memoryview(content)[begin.start() : begin.start() + _ZLIB_LARGEST]
+        try:
+            text = zlib.decompressobj().decompress(stream, left)
+        except zlib.error:
+            continue
+        yield text
+        left -= len(text)
+        if left <= 0:
+            return
+
+
+def entry_points(text: str, *, path: str) -> tuple[EntryPoint, ...]:
+    """Returns what a distribution registers.
+
+    Args:
+        text: Of its ``entry_points.txt`` (entry points specification, "File format").
+        path: Place of that file in the installed tree.
+    """
+    found = []
+    group = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if section := _SECTION.fullmatch(line.strip()):
+            group = section["group"].strip()
+        elif entry := _ENTRY.fullmatch(line.strip()):
+            found.append(EntryPoint(path=path, line=number, group=group, module=entry["module"]))
+    return tuple(found)
 
 
 def _parsed(source: bytes) -> ast.Module | None:
@@ -175,8 +293,12 @@ def module_name(path: str) -> str | None:
     return ".".join(parts) if parts and all(part.isidentifier() for part in parts) else None
 
 
+def _is_package(path: str) -> bool:
+    return path.endswith("/__init__.py")
+
+
 def _concerns(item: Reference, needles: Needles) -> bool:
-    if item.need in {Need.METADATA, Need.STUB, Need.MENTION}:
+    if item.need in {Need.METADATA, Need.STUB, Need.MENTION, Need.ENTRY_POINT}:
         return True
     return not needles.words.isdisjoint(part.encode() for part in item.target.split("."))
 
@@ -184,25 +306,37 @@ def _concerns(item: Reference, needles: Needles) -> bool:
 class _Reader:
     """Walks through a module's syntax tree and notes what it refers to, and when."""
 
-    def __init__(self, *, path: str, package: tuple[str, ...], names: frozenset[bytes]) -> None:
+    def __init__(self, *, path: str, package: tuple[str, ...], needles: Needles) -> None:
         self.found: list[Reference] = []
         self._path = path
         self._package = package
-        self._names = names
+        self._needles = needles
         self._todo: list[tuple[ast.AST, Need]] = []
         self._renamed: dict[str, str] = {}
         self._asks_metadata = False
+        self._asks_entry_points = False
+        self._distributions: list[tuple[str, int]] = []
+        """Distributions that the module asks for, with the lines."""
+        self._folders: set[str] = set()
+        """Top folders of removed files that the module names: it may open files in them."""
         self._metadata = {"metadata", "importlib_metadata", "pkg_resources"}
         """Names by which the module knows the metadata modules and what it imported from them."""
 
     def read(self, tree: ast.Module) -> None:
         """Reads a module, with a stack of its own: expressions nest deeper than Python's calls may."""
-        self._todo = [(node, Need.IMPORT) for node in reversed(tree.body)]
+        when = Need.LAZY_IMPORT if self._path.endswith(".pyi") else Need.IMPORT
+        self._todo = [(node, when) for node in reversed(tree.body)]
         while self._todo:
             node, when = self._todo.pop()
             start = len(self._todo)
             self._node(node, when)
             self._todo[start:] = reversed(self._todo[start:])  # in the order of the source: names before uses
+        if _is_package(self._path):
+            self._exported(tree)
+        if self._asks_entry_points:
+            for name, line in self._distributions:
+                self._note(Need.METADATA, line, f"{name}:entry_points.txt")
+        self._in_folders()
 
     def _later(self, nodes: Iterable[ast.AST | None], when: Need) -> None:
         """Notes down nodes that run at import time (``Need.IMPORT``) or perhaps never (``LAZY_IMPORT``)."""
@@ -227,6 +361,7 @@ class _Reader:
             names = list(imported(node.module, names, node.level, self._package))
         for name in names:
             self._note(when, node.lineno, name)
+            self._see(name)
         module = node.module if isinstance(node, ast.ImportFrom) else None
         for alias in node.names:
             self._renamed[alias.asname or alias.name] = alias.name
@@ -250,6 +385,11 @@ class _Reader:
                 # `distribution("x").files` and the like: which one is asked is not worth guessing.
                 self._note(Need.METADATA, node.lineno, "*:RECORD")
                 self._later([node.value], when)
+            case ast.Attribute(attr=attribute) if attribute in _GIVE_ENTRY_POINTS and not self._is_metadata(
+                node
+            ):
+                self._asks_entry_points = True
+                self._later([node.value], when)
             case ast.Call():
                 self._call(node, when)
                 self._later(list(ast.iter_child_nodes(node)), when)
@@ -269,8 +409,9 @@ class _Reader:
         elif (
             name in _METADATA_OF_ONE and self._is_metadata(node.func) and text and _is_distribution_name(text)
         ):
-            kind = "RECORD" if name == "files" else "METADATA"
-            self._note(Need.METADATA, node.lineno, f"{text}:{kind}")
+            self._note(Need.METADATA, node.lineno, f"{text}:{_METADATA_OF_ONE[name]}")
+            if name in _GIVE_DISTRIBUTION:
+                self._distributions.append((text, node.lineno))
         elif (
             name == "read_text"
             and not _is_own_method(node.func)
@@ -296,14 +437,75 @@ class _Reader:
         return _last_name(owner) in self._metadata
 
     def _text(self, text: str, line: int) -> None:
-        if len(text) < 4096 and text.rsplit("/", 1)[-1].encode("utf-8", "replace") in self._names:  # noqa: PLR2004 -- PATH_MAX
+        self._see(text)
+        if len(text) < 4096 and text.rsplit("/", 1)[-1].encode("utf-8", "replace") in self._needles.names:  # noqa: PLR2004 -- PATH_MAX
             self._note(Need.MENTION, line, text)
+        elif text.encode("utf-8", "replace") in self._needles.groups:
+            self._note(Need.ENTRY_POINT, line, f"[{text}]")
         elif "." in text and _DOTTED.fullmatch(text):
             # A table of lazy modules, `importlib.resources.files("package.data")`, ...
             self._note(Need.LAZY_IMPORT, line, text)
 
+    def _see(self, name: str) -> None:
+        """Notes that a module, or a string that may name one, was met."""
+        top = name.partition(".")[0]
+        if top.encode("utf-8", "replace") in self._needles.folders and top not in self._package[:1]:
+            self._folders.add(top)
+
+    def _in_folders(self) -> None:
+        """Notes each file that is named once more for each other package that the module names.
+
+        A plain word is too often no file: Eigen has headers called ``Tensor`` and ``Cholesky``.
+        """
+        for one in [one for one in self.found if one.need is Need.MENTION and re.search("[./]", one.target)]:
+            for folder in sorted(self._folders):
+                self.found.append(replace(one, target=f"{folder}{BELOW}{one.target}"))
+
+    def _exported(self, tree: ast.Module) -> None:
+        """Notes the submodules that a package's ``__all__`` may name, or another list of it.
+
+        ``from package import *`` imports those of ``__all__``; ``lazy_loader.attach`` or a ``__getattr__`` of the
+        package those of a list.
+        """
+        lists: dict[str, dict[str, int]] = defaultdict(dict)
+        for names, value in _lists(tree):
+            texts: dict[str, int] = {}
+            for part in ast.walk(value):
+                match part:
+                    case ast.Constant(value=str(text), lineno=line):
+                        texts[text] = line
+                    case ast.Name(id=name) if name in lists:
+                        texts.update(lists[name])
+            for name in names:
+                lists[name].update(texts)
+        for name, texts in lists.items():
+            need = Need.EXPORT if name == "__all__" else Need.LAZY_IMPORT
+            for text, line in texts.items():
+                if text.isidentifier():
+                    self._note(need, line, ".".join((*self._package, text)))
+
     def _note(self, need: Need, line: int, target: str) -> None:
         self.found.append(Reference(need=need, path=self._path, line=line, target=target))
+
+
+def _lists(tree: ast.Module) -> Iterator[tuple[list[str], ast.expr]]:
+    """Yields what a module, outside of functions and classes, assigns to names or adds to them, in order."""
+    todo: list[ast.AST] = list(reversed(tree.body))
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                yield [name for one in targets for part in ast.walk(one) if (name := _last_name(part))], value
+            case ast.AugAssign(target=ast.Name(id=name), value=value):
+                yield [name], value
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                yield [name], value
+            case ast.Expr(
+                value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method), args=[value, *_])
+            ) if method in _ADD_TO_LIST:
+                yield [name], value
+            case ast.If() | ast.Try() | ast.TryStar() | ast.With() | ast.For() | ast.ExceptHandler():
+                todo += reversed(list(ast.iter_child_nodes(node)))
 
 
 def imported(module: str | None, names: Sequence[str], level: int, package: tuple[str, ...]) -> Iterator[str]:
@@ -326,12 +528,18 @@ def imported(module: str | None, names: Sequence[str], level: int, package: tupl
             yield f"{parent}.{name}" if parent else name
 
 
-def _by_lines(
-    source: bytes, *, path: str, package: tuple[str, ...], names: frozenset[bytes]
-) -> Iterator[Reference]:
+def _by_lines(source: bytes, *, path: str, package: tuple[str, ...], needles: Needles) -> Iterator[Reference]:
     """Yields what a source may refer to that ``ast`` cannot read: imports as if all ran at import time."""
-    for name in sorted(names.intersection(source.translate(_NAMES).split())):
+    for name in sorted(needles.names.intersection(source.translate(_NAMES).split())):
         yield Reference(need=Need.MENTION, path=path, line=None, target=name.decode("utf-8", "replace"))
+    for group in sorted(needles.groups):
+        if group in source:
+            yield Reference(need=Need.ENTRY_POINT, path=path, line=None, target=f"[{group.decode()}]")
+    if _is_package(path):
+        for text in sorted(set(_BARE_STRING.findall(source))):
+            yield Reference(
+                need=Need.EXPORT, path=path, line=None, target=".".join((*package, text.decode()))
+            )
     if not _READS_RECORD.isdisjoint(source.translate(_WORDS).split()):
         yield Reference(need=Need.METADATA, path=path, line=None, target="*:RECORD")
     line, counted = 1, 0

@@ -34,8 +34,13 @@ COMMON = "common"
 NAMESPACE = "{namespace}"
 """Placeholder in the path of an added file: each namespace package that wheels declare and leave empty."""
 
+TOO_MANY_STARS = "has more than 4 stars between two slashes"
+"""What is wrong with a pattern of which ``has_too_many_stars`` holds, a phrase to put after it."""
+
+_MOST_STARS = 4
+_ESCAPED = re.compile(r"\\.")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_TOLERABLE = {Need.LAZY_IMPORT, Need.MENTION}
+_TOLERABLE = {Need.ENTRY_POINT, Need.LAZY_IMPORT, Need.MENTION}
 _CONTEXTS = {"lambda", "lambda-layer", "greengrass", "custom", "x86_64", "arm64"}
 
 
@@ -70,6 +75,7 @@ class _Rule:
     provided: bool = False
     optional_libraries: tuple[str, ...] = ()
     content: str | None = None
+    sections: tuple[str, ...] = ()
     probe: str | None = None
     examples: _Examples = field(default_factory=_Examples)
 
@@ -182,12 +188,23 @@ def patterns(lines: Iterable[str], *, where: str) -> GitIgnoreSpec:
     for line in lines:
         if not line.strip() or line.strip() in {"!", "/"} or "\0" in line or line.startswith("#"):
             raise RuleError(f"{line!r} is no pattern", where=where, fix="Write it as in a .gitignore.")
+        if has_too_many_stars(line):
+            raise RuleError(f"{line!r} {TOO_MANY_STARS}", where=where, fix="Write it with fewer.")
     try:
         return GitIgnoreSpec.from_lines(lines)
     except (GitIgnorePatternError, re.error) as problem:
         raise RuleError(
             f"bad pattern: {problem}", where=where, fix="Write it as in a .gitignore."
         ) from problem
+
+
+def has_too_many_stars(line: str) -> bool:
+    """Returns whether a pattern could keep the matcher busy for ages.
+
+    A pattern becomes a regular expression, in which every star of a part of the path multiplies the ways to
+    match that part by its length.
+    """
+    return any(part.count("*") > _MOST_STARS for part in _ESCAPED.sub("", line).split("/"))
 
 
 def speaks_of(rule: Rule, *, name: str, version: str, runs_on: Target) -> bool:
@@ -245,6 +262,7 @@ def _rule(raw: _Rule, *, stem: str, distributions: tuple[str, ...], origin: str)
         provided=raw.provided,
         optional_libraries=raw.optional_libraries,
         content=raw.content,
+        sections=raw.sections,
         probe=raw.probe,
         evidence=tuple(
             Evidence(
@@ -292,12 +310,14 @@ def _broken_switches(rule: Rule) -> Iterator[str]:
         yield "safe, but it says that something breaks"
     if (rule.content is not None) != (rule.action is Action.ADD):
         yield "content goes with action = 'add', and is needed there"
+    if bool(rule.sections) != (rule.action is Action.CLEAR) or (rule.sections and rule.whole):
+        yield "sections go with action = 'clear' and paths, and are needed there"
     if rule.required_by and not rule.whole:
         yield "required_by goes with whole = true"
     if rule.optional_libraries and rule.action is not Action.KEEP:
         yield "optional_libraries go with action = 'keep'"
     if not set(rule.tolerates) <= _TOLERABLE:
-        yield "only 'lazy-import' and 'mention' can be tolerated"
+        yield "only 'entry-point', 'lazy-import' and 'mention' can be tolerated"
 
 
 def _broken_additions(rule: Rule) -> Iterator[str]:

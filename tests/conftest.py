@@ -11,6 +11,7 @@ from zipfile import ZIP_DEFLATED, ZipInfo
 
 import pytest
 from packaging.utils import canonicalize_name
+from shop import Shop
 from wheel.wheelfile import WheelFile  # type: ignore[import-untyped]  # it ships no py.typed
 
 if TYPE_CHECKING:
@@ -106,3 +107,8 @@ def make_elf(tmp_path: Path) -> MakeElf:
         return path
 
     return make
+
+
+@pytest.fixture
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slimpack.elf.compact import Compaction, compact, same_memory
+from slimpack.elf.compact import Compaction, compact
 from slimpack.elf.layout import (
     PROGRAM_HEADER,
     PT_LOAD,
@@ -22,6 +22,7 @@ from slimpack.elf.layout import (
     loader_problems,
     read,
 )
+from slimpack.elf.memory import same_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from slimpack.elf.layout import PT_LOAD, ElfError, read
 from slimpack.model import SymbolVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from _typeshed import ReadableBuffer
@@ -136,6 +136,7 @@ def test_a_library_is_written_compacted_and_accounted_for(
         size=len(written),
         sha256=hashlib.sha256(written).hexdigest(),
         dropped=compact(image).dropped,
+        cleared=0,
         left_as_it_was=None,
         problems=(),
     )
@@ -194,8 +195,8 @@ def test_an_outcome_that_the_loader_would_refuse_is_replaced_by_the_original(
     # given a compaction that goes wrong
     image = make_elf(SOURCE, *SHARED).read_bytes()
 
-    def wrong(image: ReadableBuffer) -> Compaction:
-        compaction = compact(image)
+    def wrong(image: ReadableBuffer, *, clear: Collection[str]) -> Compaction:
+        compaction = compact(image, clear=clear)
         return replace(compaction, chunks=(with_alignment(b"".join(compaction.chunks), 0x800),))
 
     monkeypatch.setattr(inspect_module, "compact_image", wrong)
@@ -217,8 +218,8 @@ def test_an_outcome_that_differs_in_memory_is_replaced_by_the_original(
 ) -> None:
     image = make_elf(SOURCE, *SHARED).read_bytes()
 
-    def wrong(image: ReadableBuffer) -> Compaction:
-        compaction = compact(image)
+    def wrong(image: ReadableBuffer, *, clear: Collection[str]) -> Compaction:
+        compaction = compact(image, clear=clear)
         return replace(compaction, chunks=(b"".join(compaction.chunks).replace(b"asked", b"ASKED"),))
 
     monkeypatch.setattr(inspect_module, "compact_image", wrong)

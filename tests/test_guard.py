@@ -7,10 +7,12 @@ import pytest
 from samples import LAMBDA, book, distribution, file, inventory, reference, rules
 
 from slimpack.guard import fallen, needles, overrule, standing
-from slimpack.model import APP, Inventory, Need, Plan, Reference
+from slimpack.model import APP, EntryPoint, Inventory, Need, Plan, Reference
 from slimpack.plan import Wishes, propose
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from slimpack.rules import RuleBook
 
 TESTS = rules(
@@ -25,9 +27,10 @@ def guarded(
     *references: Reference,
     rule_book: RuleBook | None = None,
     wishes: Wishes = Wishes(),  # noqa: B008 -- frozen
+    folders: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
     rule_book = rule_book or book(TESTS)
-    return overrule(propose(stock, rule_book, LAMBDA, wishes), references, rule_book)
+    return overrule(propose(stock, rule_book, LAMBDA, wishes), references, rule_book, folders=folders)
 
 
 def kept(plan: Plan) -> set[str]:
@@ -239,7 +242,7 @@ def test_a_distribution_that_is_needed_stays_under_the_other_rules_and_so_does_w
     )
     first = guarded(stock, reference("server.a", path="user/a.py"), rule_book=rule_book)
     needed = fallen(first, rule_book)
-    again = standing(propose(stock, rule_book, LAMBDA, Wishes(), standing=needed), needed)
+    again = standing(propose(stock, rule_book, LAMBDA, Wishes(), standing=needed), needed, first)
 
     assert kept(guarded(stock, rule_book=rule_book)) == {"user/a.py"}
     assert set(needed) == {"server"}
@@ -254,3 +257,199 @@ def test_what_two_wheels_bring_stays_while_one_of_them_does() -> None:
     stock = inventory(shared, file("nvidia/lib.so", owner="lib"), distributions=LIB.distributions)
 
     assert kept(guarded(stock, rule_book=book(TOLERANT))) == {"nvidia/__init__.py"}
+
+
+def test_what_came_back_stays_when_a_distribution_is_proposed_anew() -> None:
+    stock = inventory(
+        *(one for one in LIB.files),
+        file("other/tests/x.py", owner="other"),
+        file("lib/a.h", owner="lib"),
+        distributions=LIB.distributions,
+    )
+    rule_book = book(TESTS, TOLERANT)
+    first = guarded(stock, reference("other.tests.x"), reference("lib", path="app.py"), rule_book=rule_book)
+    needed = fallen(first, rule_book)
+    again = standing(propose(stock, rule_book, LAMBDA, Wishes(), standing=needed), needed, first)
+
+    assert set(needed) == {"lib"}
+    assert kept(again) == kept(first)
+
+
+def test_code_that_came_back_needs_what_its_rule_tolerated_in_other_code() -> None:
+    rule_book = book(
+        rules(
+            '[[rule]]\nname = "extra"\npaths = ["extra/"]\ntolerates = ["lazy-import"]\n'
+            'examples = { match = ["extra/a.py"] }'
+        )
+    )
+    stock = inventory(
+        file("pkg/a.py"), file("pkg/extra/b.py"), file("pkg/extra/c.py"), file("pkg/extra/d.py")
+    )
+    lazily = [
+        reference("pkg.extra.b", Need.LAZY_IMPORT),
+        reference("pkg.extra.d", Need.LAZY_IMPORT, "pkg/extra/c.py"),
+        reference("pkg.extra.c", Need.LAZY_IMPORT, "pkg/extra/b.py"),
+    ]
+
+    assert kept(guarded(stock, lazily[0], rule_book=rule_book)) == {"pkg/a.py"}
+    asked = guarded(stock, *lazily, reference("pkg.extra.b", path="app.py"), rule_book=rule_book)
+    assert kept(asked) == {one.path for one in stock.files}
+
+
+def test_what_all_names_comes_back_whatever_a_rule_tolerates() -> None:
+    rule_book = book(
+        rules(
+            '[[rule]]\nname = "extra"\npaths = ["extra/"]\ntolerates = ["lazy-import", "mention"]\n'
+            'examples = { match = ["extra/a.py"] }'
+        )
+    )
+    stock = inventory(file("pkg/__init__.py"), file("pkg/extra/__init__.py"), file("pkg/extra/c.py"))
+    exported = reference("pkg.extra", Need.EXPORT, "pkg/__init__.py")
+
+    assert kept(guarded(stock, exported, rule_book=rule_book)) == {"pkg/__init__.py", "pkg/extra/__init__.py"}
+
+
+def test_a_stub_needs_something_only_if_it_is_read_at_run_time() -> None:
+    stock = inventory(file("pkg/__init__.py"), file("pkg/__init__.pyi"), file("pkg/gone.py"))
+    wishes = Wishes(keep=("*.pyi",))
+    imports = reference("pkg.gone", Need.LAZY_IMPORT, "pkg/__init__.pyi")
+    read = reference("pkg/__init__.pyi", Need.STUB, "pkg/__init__.py")
+
+    assert "pkg/gone.py" not in kept(guarded(stock, imports, wishes=wishes))
+    assert "pkg/gone.py" in kept(guarded(stock, imports, read, wishes=wishes))
+
+
+def point(module: str, group: str = "host.plugins", owner: str = "pkg") -> EntryPoint:
+    return EntryPoint(path=f"{owner}-1.dist-info/entry_points.txt", line=2, group=group, module=module)
+
+
+def test_what_a_kept_entry_point_names_comes_back() -> None:
+    stock = inventory(
+        file("pkg/a.py"),
+        file("pkg/tests/__init__.py"),
+        file("pkg/tests/used.py"),
+        file("pkg/tests/unused.py"),
+        file("pkg-1.dist-info/entry_points.txt"),
+        distributions=(
+            dataclasses.replace(distribution(), entry_points=(point("pkg.tests.used"), point("pkg.a"))),
+        ),
+    )
+    plan = guarded(stock)
+
+    assert {one.file.path for one in plan.decisions if not one.keep} == {"pkg/tests/unused.py"}
+    back = next(one for one in plan.decisions if one.file.path == "pkg/tests/used.py")
+    assert back.overruled is not None
+    assert str(back.overruled.by) == "pkg-1.dist-info/entry_points.txt:2 (entry-point of pkg.tests.used)"
+
+
+def test_a_rule_may_tolerate_entry_points_whoever_registers_them() -> None:
+    tolerant = rules(
+        '[[rule]]\nname = "web"\npaths = ["web/"]\ntolerates = ["entry-point"]\n'
+        'examples = { match = ["web/a.py"] }'
+    )
+    stock = inventory(
+        file("pkg/web/a.py"),
+        file("user-1.dist-info/entry_points.txt", owner="user"),
+        distributions=(
+            dataclasses.replace(distribution("user"), entry_points=(point("pkg.web.a", owner="user"),)),
+        ),
+    )
+
+    assert kept(guarded(stock, rule_book=book(tolerant))) == {"user-1.dist-info/entry_points.txt"}
+    assert "pkg/web/a.py" in kept(guarded(stock, reference("pkg.web.a"), rule_book=book(tolerant)))
+
+
+def plugin(group: str) -> Inventory:
+    return inventory(
+        file("host.py", owner="host"),
+        file("plug/__init__.py", owner="plug"),
+        file("plug-1.dist-info/METADATA", owner="plug"),
+        file("plug-1.dist-info/entry_points.txt", owner="plug"),
+        distributions=(
+            dataclasses.replace(
+                distribution("plug", requested=False), entry_points=(point("plug", group, owner="plug"),)
+            ),
+        ),
+    )
+
+
+PLUG = book(rules('[[rule]]\nname = "all"\nwhole = true', stem="plug"))
+
+
+def test_a_dropped_distribution_comes_back_when_kept_code_names_a_group_that_it_registers_for() -> None:
+    stock = plugin("host.plugins")
+    proposed = propose(stock, PLUG, LAMBDA, Wishes())
+    asked = guarded(stock, reference("[host.plugins]", Need.ENTRY_POINT, "host.py"), rule_book=PLUG)
+
+    assert needles(proposed).groups == {b"host.plugins"}
+    assert kept(guarded(stock, rule_book=PLUG)) == {"host.py"}
+    assert kept(asked) == {one.path for one in stock.files}
+    assert set(fallen(asked, PLUG)) == {"plug"}
+
+
+def test_commands_of_a_dropped_distribution_go_with_it() -> None:
+    assert needles(propose(plugin("console_scripts"), PLUG, LAMBDA, Wishes())).groups == set()
+
+
+def test_who_asks_for_a_version_makes_no_plugin_visible_and_who_asks_for_plugins_gets_them_whole() -> None:
+    stock = plugin("host.plugins")
+    version = reference("plug:METADATA", Need.METADATA, "host.py")
+    plugins = reference("plug:entry_points.txt", Need.METADATA, "host.py")
+
+    assert kept(guarded(stock, version, rule_book=PLUG)) == {"host.py", "plug-1.dist-info/METADATA"}
+    assert kept(guarded(stock, plugins, rule_book=PLUG)) == {one.path for one in stock.files}
+
+
+def test_a_needed_library_is_the_one_that_the_loader_finds_first() -> None:
+    stock = inventory(
+        file("pkg/a.so"),
+        file("pkg/first/libx.so.1"),
+        file("pkg/second/libx.so.1"),
+        file("third/libx.so.1", owner="third"),
+    )
+    needed = reference("libx.so.1", Need.LIBRARY, "pkg/a.so")
+    wishes = Wishes(keep=("pkg/second/",))
+
+    def back(*folders: str, wishes: Wishes = Wishes(remove=("third/",))) -> set[str]:  # noqa: B008 -- frozen
+        plan = guarded(stock, needed, folders={"pkg/a.so": folders}, wishes=wishes)
+        return kept(plan) - {"pkg/a.so"}
+
+    assert back("pkg/none", "pkg/first", "pkg/second") == {"pkg/first/libx.so.1"}
+    assert back() == {"pkg/first/libx.so.1", "pkg/second/libx.so.1"}
+    assert back("pkg/second", "pkg/first", wishes=wishes) == {"pkg/second/libx.so.1", "third/libx.so.1"}
+    assert "pkg/first/libx.so.1" in back("pkg/first", wishes=wishes)
+
+
+FAR = rules(
+    '[[rule]]\nname = "data"\npaths = ["*.json", "LICENSE"]\nexamples = { match = ["a.json"] }', stem="far"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "comes_back"),
+    [
+        ("far/data/x.json", True),
+        ("../far/data/x.json", True),
+        ("far/**/x.json", True),
+        ("far/**/data/x.json", True),
+        ("x.json", False),
+        ("data/x.json", False),
+        ("other/**/x.json", False),
+        ("far/**/LICENSE", False),
+        ("far/**/own.json", False),
+    ],
+)
+def test_a_file_of_another_distribution_comes_back_when_its_package_is_named(
+    text: str, comes_back: bool
+) -> None:
+    stock = inventory(
+        file("pkg/a.py"),
+        file("pkg/own.json"),
+        *(
+            file(f"far/{name}", owner="far")
+            for name in ("data/x.json", "own.json", "data/LICENSE", "more/LICENSE")
+        ),
+    )
+    plan = guarded(stock, reference(text, Need.MENTION), rule_book=book(FAR))
+
+    assert kept(plan) - {"pkg/a.py", "pkg/own.json"} == ({"far/data/x.json"} if comes_back else set())

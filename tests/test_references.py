@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import zlib
+from typing import TYPE_CHECKING
+
 import pytest
 
-from slimpack.model import Need
-from slimpack.references import Needles, imported, module_name, read
+from slimpack.model import EntryPoint, Need
+from slimpack.references import Needles, entry_points, imported, module_name, read, read_elf
 
-NEEDLES = Needles(words=frozenset({b"tests", b"gone"}), names=frozenset({b"data.h"}))
+if TYPE_CHECKING:
+    from conftest import MakeElf
+
+NEEDLES = Needles(
+    words=frozenset({b"tests", b"gone"}),
+    modules=frozenset({b"pkg.tests", b"pkg.tests.deep", b"gone"}),
+    names=frozenset({b"data.h", b"Tensor"}),
+    folders=frozenset({b"far", b"near"}),
+    groups=frozenset({b"host.plugins"}),
+)
 
 
 def found(source: str, path: str = "pkg/sub/mod.py") -> set[tuple[Need, str]]:
@@ -90,6 +102,12 @@ def test_relative_imports_of_a_package_start_at_the_package() -> None:
         ("import pkg_resources\npkg_resources.get_distribution('x')", "x:METADATA"),
         ("import importlib.metadata as m\n[f for f in m.distribution('x').files]", "*:RECORD"),
         ("from importlib.metadata import version as v\nv('x')", "x:METADATA"),
+        ("import importlib.metadata as m\nm.distribution('x').entry_points", "x:entry_points.txt"),
+        (
+            "import pkg_resources\nd = pkg_resources.require('x')\nd[0].get_entry_map('g')",
+            "x:entry_points.txt",
+        ),
+        ("import pkg_resources\npkg_resources.load_entry_point('x', 'g', 'n')", "x:entry_points.txt"),
     ],
 )
 def test_metadata_that_is_asked_for_is_found(source: str, target: str) -> None:
@@ -152,14 +170,14 @@ def test_a_relative_import_need_not_name_the_removed_package_that_it_stands_in()
     ],
 )
 def test_a_string_that_may_name_what_was_removed_makes_a_source_worth_parsing(text: str) -> None:
-    assert NEEDLES.occur_in(f"x = {text}".encode(), ("pkg",))
+    assert NEEDLES.occur_in(f"x = {text}".encode(), "pkg/a.py")
 
 
 @pytest.mark.parametrize(
     "source", ["gone = tests", "# see data.h and pkg.gone", "x = 'all tests are gone'", "import other"]
 )
 def test_words_that_name_nothing_do_not(source: str) -> None:
-    assert not NEEDLES.occur_in(source.encode(), ("pkg",))
+    assert not NEEDLES.occur_in(source.encode(), "pkg/a.py")
 
 
 @pytest.mark.parametrize("source", [b"import gone\nprint 'python 2'\n", b"def f[T](a: T): (\nimport gone\n"])
@@ -207,3 +225,149 @@ def test_names_of_an_import_statement_are_absolute() -> None:
     assert list(imported("b", ["c", "*"], 1, ("a",))) == ["a.b", "a.b.c"]
     assert list(imported(None, ["c"], 2, ("a", "x"))) == ["a", "a.c"]
     assert list(imported("b", ["c"], 5, ("a",))) == []
+
+
+def test_who_asks_for_a_version_or_for_a_group_asks_for_no_entry_points_of_one_distribution() -> None:
+    source = "import importlib.metadata as m\nm.version('x')\nm.entry_points(group='g')"
+
+    assert found(source) == {(Need.METADATA, "x:METADATA")}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "__all__ = ['gone']",
+        "__all__: list[str] = ['gone']",
+        "__all__ = []\n__all__ += ['gone']",
+        "__all__ = []\n__all__.append('gone')",
+        "if sys.platform == 'linux':\n    __all__ = ['gone']",
+        "lazy = {'gone'}\n__all__ = [*lazy, 'f']",
+        "lazy = ['gone']\n__all__ = sorted(lazy + ['f'])",
+        "__getattr__, __dir__, __all__ = lazy.attach(__name__, submodules=['gone'])",
+    ],
+)
+def test_what_the_all_of_a_package_may_name_is_found(source: str) -> None:
+    assert (Need.EXPORT, "pkg.sub.gone") in found(source, "pkg/sub/__init__.py")
+
+
+def test_submodules_in_other_lists_of_a_package_are_found_as_lazy() -> None:
+    source = "names = {'gone': 1}\ndef __getattr__(name):\n    return import_module('.' + name, __name__)"
+
+    assert found(source, "pkg/__init__.py") == {(Need.LAZY_IMPORT, "pkg.gone")}
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("__all__ = ['gone']", "pkg/mod.py"),
+        ("def __dir__():\n    return {'gone'}", "pkg/__init__.py"),
+        ("print('gone')", "pkg/__init__.py"),
+        ("__all__ = ['f']\n__all__.remove('gone')", "pkg/__init__.py"),
+        ("'gone'", "pkg/__init__.py"),
+    ],
+    ids=["no package", "inside a function", "an argument", "taken away", "a docstring"],
+)
+def test_strings_that_no_list_of_a_package_has_are_no_submodules(source: str, path: str) -> None:
+    assert found(source, path) == set()
+
+
+def test_the_all_of_a_package_is_found_in_syntax_that_this_python_does_not_know() -> None:
+    assert (Need.EXPORT, "pkg.gone") in found("__all__ = ['gone']\nprint 1", "pkg/__init__.py")
+
+
+def test_a_stub_is_read_as_what_may_be_loaded_later() -> None:
+    assert (Need.LAZY_IMPORT, "pkg.gone") in found("from . import gone as gone", "pkg/__init__.pyi")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import importlib.metadata as m\nm.entry_points(group='host.plugins')",
+        "GROUP = 'host.plugins'",
+        "GROUP = 'host.plugins'\nprint 'python 2'",
+    ],
+)
+def test_a_group_of_removed_entry_points_is_found(source: str) -> None:
+    assert found(source) == {(Need.ENTRY_POINT, "[host.plugins]")}
+
+
+@pytest.mark.parametrize("source", ["x = 'host.plugins.other'", "# host.plugins", "import host.plugins"])
+def test_what_only_contains_the_name_of_a_group_is_not(source: str) -> None:
+    assert found(source) == set()
+
+
+@pytest.mark.parametrize(
+    "known",
+    ["import far.sub", "from far import x", "get_data('far', 'x')", "files('far.data')"],
+)
+def test_a_file_name_is_found_in_each_other_package_that_the_module_names(known: str) -> None:
+    assert found(f"{known}\np = 'data.h'") >= {(Need.MENTION, "data.h"), (Need.MENTION, "far/**/data.h")}
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [("import near\np = 'data.h'", "near/mod.py"), ("import near\np = 'Tensor'", "pkg/mod.py")],
+    ids=["its own package", "a plain word"],
+)
+def test_other_names_are_found_only_once(source: str, path: str) -> None:
+    assert [need for need, _ in found(source, path)] == [Need.MENTION]
+
+
+def test_entry_points_are_read_with_their_lines() -> None:
+    text = """
+[console_scripts]
+run = pkg.cli:main
+
+# a comment = a:b
+[host.plugins]
+one=pkg.one : Plugin.make [extra]
+two = pkg.two
+not one of them
+three = not a module
+"""
+
+    assert entry_points(text, path="p/entry_points.txt") == tuple(
+        EntryPoint(path="p/entry_points.txt", line=line, group=group, module=module)
+        for line, group, module in [
+            (3, "console_scripts", "pkg.cli"),
+            (7, "host.plugins", "pkg.one"),
+            (8, "host.plugins", "pkg.two"),
+        ]
+    )
+    assert entry_points("", path="p") == ()
+
+
+def compiled(make_elf: MakeElf, *strings: bytes) -> bytes:
+    arrays = "".join(
+        f"const char s{i}[] = {{{','.join(map(str, text))}}};\n" for i, text in enumerate(strings)
+    )
+    return make_elf(arrays, "-shared", "-fPIC", name="made.so").read_bytes()
+
+
+def test_removed_modules_that_a_compiled_file_names_are_found_as_lazy(make_elf: MakeElf) -> None:
+    content = compiled(make_elf, b"pkg.tests.deep\0", b"pkg.mod\0")
+
+    assert [
+        (one.need, one.line, one.target) for one in read_elf(content, path="pkg/m.so", needles=NEEDLES)
+    ] == [
+        (Need.LAZY_IMPORT, None, "pkg.tests"),
+        (Need.LAZY_IMPORT, None, "pkg.tests.deep"),
+    ]
+    assert read_elf(compiled(make_elf, b"pkg.mod\0"), path="pkg/m.so", needles=NEEDLES) == ()
+    assert read_elf(content, path="pkg/m.so", needles=Needles()) == ()
+
+
+def test_they_are_found_in_the_compressed_strings_of_a_cython_module(make_elf: MakeElf) -> None:
+    table = zlib.compress(b"itemsjoinpkg.modpkg.tests.deepset_name")
+    content = compiled(make_elf, b"CYTHON_COMPRESS_STRINGS\0", table)
+
+    assert "pkg.tests.deep" in {one.target for one in read_elf(content, path="pkg/m.so", needles=NEEDLES)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"pkg." * 100_000, b"CYTHON_COMPRESS_STRINGS" + b"\x78\x9c" * 10_000 + b"pkg.tests"],
+    ids=["nothing", "beginnings", "no streams"],
+)
+def test_hostile_compiled_files_do_no_harm(content: bytes) -> None:
+    assert isinstance(read_elf(content, path="pkg/m.so", needles=NEEDLES), tuple)

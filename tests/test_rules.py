@@ -66,7 +66,7 @@ def test_a_rule_file_becomes_rules() -> None:
         ("[[rule]]", '[[rule]]\ncontent = "x"', "content goes with action = 'add'"),
         ("[[rule]]", '[[rule]]\noptional_libraries = ["x"]', "go with action = 'keep'"),
         ("[[rule]]", '[[rule]]\nrequired_by = ["x"]', "required_by goes with whole = true"),
-        ("[[rule]]", '[[rule]]\ntolerates = ["import"]', "only 'lazy-import' and 'mention'"),
+        ("[[rule]]", '[[rule]]\ntolerates = ["import"]', "only 'entry-point', 'lazy-import' and 'mention'"),
         ("[[rule.evidence]]", "[[rule.evidenc]]", "unknown key"),
         ("[[rule]]", "[[rule", "no valid TOML"),
     ],
@@ -124,6 +124,27 @@ def test_patterns_are_those_of_gitignore() -> None:
         spec.match_file(path)
         for path in ("pkg/a.py", "pkg/keep.py", "a/x/b.h", "x/b.h", "a/x/y/b.h", "top", "a/top")
     ] == [True, False, True, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "fine"),
+    [
+        ("*a*b*c*", True),
+        ("**/*a*b*/**/*.so.*.*", True),
+        (r"*a\*\*\*\*b", True),
+        ("*a*a*a*a*b", False),
+        ("x/*a*a*a*a*b/y", False),
+        ("!*a*a*a*a*b", False),
+        ("a*****b", False),
+    ],
+)
+def test_a_pattern_that_could_take_ages_is_refused(line: str, *, fine: bool) -> None:
+    if fine:
+        assert not patterns([line], where="here").match_file("a" * 200 + "/" + "a" * 30)
+        return
+    with pytest.raises(RuleError, match="more than 4 stars between two slashes") as caught:
+        patterns(["pkg/", line], where="here")
+    assert caught.value.where == "here"
 
 
 SHIPPED = load_rules()

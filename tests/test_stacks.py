@@ -40,6 +40,7 @@ TAKE_PUBLIC_MODULES = {
     "sympy/benchmarks",
     "tensorflow/own-setup",
     "tensorflow/test-extension",
+    "transformers/modular-sources",
     "xgboost/testing",
 }
 """Rules that take modules whose names do not say that they are tests; each rule's reason says who needs them."""

@@ -177,7 +177,7 @@ def _is_found(bundle: _Bundle, name: str, needer: ElfFacts, path: str) -> bool:
     """Whether the loader finds a library, or will have it loaded by then."""
     if name in bundle.target.libraries:
         return True
-    folders = (*_search_folders(needer, path), *bundle.target.library_path)
+    folders = (*search_folders(needer, path), *bundle.target.library_path)
     if any(posixpath.join(folder, name) in bundle.files for folder in folders):
         return True
     if path not in bundle.native:  # a copy of ours, of which no package knows
@@ -188,7 +188,7 @@ def _is_found(bundle: _Bundle, name: str, needer: ElfFacts, path: str) -> bool:
     return bool(elsewhere)
 
 
-def _search_folders(facts: ElfFacts, path: str) -> Iterator[str]:
+def search_folders(facts: ElfFacts, path: str) -> Iterator[str]:
     """Yields the folders of the archive that a file's RUNPATH or RPATH names."""
     here = posixpath.dirname(path) or "."
     for entry in facts.search_path:
@@ -196,7 +196,7 @@ def _search_folders(facts: ElfFacts, path: str) -> Iterator[str]:
             continue
         folder = posixpath.normpath(here + entry[origin.end() :])
         if folder.partition("/")[0] != "..":
-            yield folder.removeprefix(".")
+            yield "" if folder == "." else folder
 
 
 def _package(facts: ElfFacts) -> str:
@@ -315,7 +315,7 @@ def _brings_its_own(bundle: _Bundle, version: SymbolVersion, needer: ElfFacts, p
     """
     if not needer.search_path_first:
         return False
-    for folder in _search_folders(needer, path):
+    for folder in search_folders(needer, path):
         if own := bundle.native.get(posixpath.join(folder, version.library)):
             return version.version in own.provides
     return False

@@ -1,7 +1,7 @@
 """Compact an ELF file: drop what no segment maps and no loader reads, and move the rest together.
 
 Virtual addresses never change, and no instruction or data is patched. What changes is where things lie in the
-file: ``e_phoff``, ``e_shoff``, ``e_shnum``, ``e_shstrndx``, ``p_offset`` and the section header table.
+file: the ELF header, the program headers and the section headers say so.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from slimpack.elf.hollow import Hollowing, hollow
 from slimpack.elf.layout import (
-    EM_AARCH64,
-    EM_X86_64,
     ET_DYN,
     ET_EXEC,
     FILE_HEADER,
+    LARGEST_PAGES,
     PAGE,
+    PF_R,
+    PN_XNUM,
     PROGRAM_HEADER,
     PT_INTERP,
     PT_LOAD,
@@ -44,7 +47,7 @@ from slimpack.elf.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from _typeshed import ReadableBuffer
 
@@ -84,8 +87,6 @@ _LARGEST_ALIGNMENT = 0x10000
 """Bytes; no kept section is aligned more strictly than this, whatever its header claims."""
 _MOST_HEADERS = 10_000_000
 """Segments times sections that can be looked through in a few seconds."""
-_LARGEST_PAGES = {EM_X86_64: 0x1000, EM_AARCH64: 0x10000}
-"""Bytes of the largest page that kernels use on each machine."""
 _NEVER_MOVED = 1 << 64
 """An alignment that leaves only one place to be."""
 
@@ -99,7 +100,11 @@ class Compaction:
     size: int
     """Size of the output in bytes; never more than the input's."""
     dropped: tuple[str, ...] = ()
-    """Names of the dropped sections, in order; empty when the output is the input."""
+    """Names of the dropped sections, in order."""
+    hollow: tuple[str, ...] = ()
+    """Names of the sections that read as zeros now."""
+    hollow_bytes: int = 0
+    """Bytes of the file that the hollow sections had to themselves."""
     refused: str | None = None
     """Why the file was left as it is although it may hold something to drop; None otherwise."""
 
@@ -118,7 +123,7 @@ class _Piece:
     """Offset of its first byte in the output."""
 
 
-def compact(image: ReadableBuffer) -> Compaction:
+def compact(image: ReadableBuffer, *, clear: Collection[str] = ()) -> Compaction:
     """Drops what no segment maps and no loader reads from an ELF file.
 
     The output's section header table describes what remains, so that ``readelf``, ``ldd`` and ``gdb`` work on
@@ -126,59 +131,30 @@ def compact(image: ReadableBuffer) -> Compaction:
 
     Args:
         image: The whole file. The result refers to it.
+        clear: Names of mapped sections whose content is not needed either: where it can be done, they read as zeros.
     """
     view = memoryview(image).cast("B")
     try:
         layout = read(view)
         _check(layout)
+        hollowing = hollow(layout, clear)
         dropped = _dropped(layout)
-        pieces = _pieces(layout)
+        changed = bool(dropped or hollowing.hollow)
+        pieces = _pieces(hollowing)
         _check_no_overlay(view, layout, pieces)
-        chunks = tuple(_output(view, layout, pieces, dropped)) if dropped else ()
+        chunks = tuple(_output(view, layout, hollowing, pieces, dropped)) if changed else ()
     except ElfError as error:
         return Compaction(chunks=(view,), size=len(view), refused=error.reason)
     size = sum(len(chunk) for chunk in chunks)
-    if not dropped or size >= len(view):
+    if not changed or size >= len(view):
         return Compaction(chunks=(view,), size=len(view))
-    names = tuple(layout.sections[number].name for number in sorted(dropped))
-    return Compaction(chunks=chunks, size=size, dropped=names)
-
-
-def same_memory(before: ReadableBuffer, after: ReadableBuffer, *, stride: int = 1) -> bool:
-    """Whether two ELF files look the same in memory, apart from the header fields that compaction changes.
-
-    Args:
-        before: A whole ELF file.
-        after: Another one.
-        stride: Every how many pages of a segment are compared, besides its last one; 1 for all.
-    """
-    one, other = memoryview(before).cast("B"), memoryview(after).cast("B")
-    try:
-        old, new = read(one), read(other)
-    except ElfError:
-        return False
-    if len(old.segments) != len(new.segments):
-        return False
-    for was, now in zip(old.segments, new.segments, strict=True):
-        if replace(was, offset=0, alignment=0) != replace(now, offset=0, alignment=0):
-            return False
-        if was.type != PT_NULL and any(
-            _page(one, old, was, at) != _page(other, new, now, at)
-            for at in {*range(0, was.file_size, stride * PAGE), max(was.file_size - PAGE, 0)}
-        ):
-            return False
-    return True
-
-
-def _page(view: memoryview, layout: Layout, segment: Segment, at: int) -> bytearray:
-    """Returns a page of a segment, with zeros in place of the headers that compaction renews."""
-    start, end = segment.offset + at, min(segment.offset + at + PAGE, segment.file_end)
-    page = bytearray(view[start:end])
-    for first, last in ((0, FILE_HEADER.size), (layout.header.segments_offset, layout.header.segments_end)):
-        low, high = max(first, start), min(last, end)
-        if low < high:
-            page[low - start : high - start] = bytes(high - low)
-    return page
+    return Compaction(
+        chunks=chunks,
+        size=size,
+        dropped=tuple(layout.sections[number].name for number in sorted(dropped)),
+        hollow=tuple(section.name for section in hollowing.hollow),
+        hollow_bytes=hollowing.bytes,
+    )
 
 
 def _check(layout: Layout) -> None:
@@ -189,7 +165,7 @@ def _check(layout: Layout) -> None:
     """
     if layout.header.type not in (ET_EXEC, ET_DYN):
         raise ElfError("it is neither an executable nor a shared object")
-    if layout.header.machine not in (EM_X86_64, EM_AARCH64):
+    if layout.header.machine not in LARGEST_PAGES:
         raise ElfError("it is for a processor that is not understood")
     if any(section.type == SHT_NOBITS and section.flags & SHF_EXECINSTR for section in layout.sections):
         raise ElfError("it holds debug information for another file")
@@ -201,6 +177,8 @@ def _check(layout: Layout) -> None:
         raise ElfError("it has more headers than any linker writes")
     if any(segment.alignment & (segment.alignment - 1) for segment in layout.segments if segment.alignment):
         raise ElfError("a segment's alignment is no power of two")
+    if any(below.address + below.file_size > above.address for below, above in pairwise(layout.loads)):
+        raise ElfError("its segments overlap in memory, or are out of order")
 
 
 def _dropped(layout: Layout) -> frozenset[int]:
@@ -236,7 +214,7 @@ def _is_for_tools(section: Section) -> bool:
     )
 
 
-def _pieces(layout: Layout) -> list[_Piece]:
+def _pieces(hollowing: Hollowing) -> list[_Piece]:
     """Cuts the file, at page borders, into the runs that are mapped, and says where each goes.
 
     Whatever shares a page stays together, and runs that shared no page share none afterwards, so that every
@@ -244,21 +222,23 @@ def _pieces(layout: Layout) -> list[_Piece]:
     modulo every alignment in it; that is what ``strip`` gets wrong where patchelf has moved segments.
     """
     pieces: list[_Piece] = []
-    for start, end, alignment in _merged(_mapped_ranges(layout)):
+    for start, end, alignment in _merged(_mapped_ranges(hollowing)):
         free = _page_up(_moved(pieces, pieces[-1].end)) if pieces else 0
         pieces.append(_Piece(start=start, end=end, alignment=alignment, to=free + (start - free) % alignment))
     return pieces
 
 
-def _mapped_ranges(layout: Layout) -> Iterator[tuple[int, int, int]]:
+def _mapped_ranges(hollowing: Hollowing) -> Iterator[tuple[int, int, int]]:
     """Yields start, end and alignment of everything that has to stay, the start being that of its page."""
+    layout = hollowing.layout
     header = layout.header
     yield 0, FILE_HEADER.size, PAGE
-    # Linux before 5.18 derives the address of an executable's program headers from e_phoff and the first
-    # segment, and so does glibc for a library without PT_PHDR: there, the headers stay where they are.
-    kinds = {segment.type for segment in layout.segments}
-    pinned = header.type == ET_EXEC or PT_INTERP in kinds or PT_PHDR not in kinds
-    yield _page_down(header.segments_offset), header.segments_end, _NEVER_MOVED if pinned else PAGE
+    if not hollowing.hollow:
+        # Linux before 5.18 derives the address of an executable's program headers from e_phoff and the first
+        # segment, and so does glibc for a library without PT_PHDR: there, the headers stay where they are.
+        kinds = {segment.type for segment in layout.segments}
+        pinned = header.type == ET_EXEC or PT_INTERP in kinds or PT_PHDR not in kinds
+        yield _page_down(header.segments_offset), header.segments_end, _NEVER_MOVED if pinned else PAGE
     for segment in layout.segments:
         if segment.type == PT_LOAD or (segment.type != PT_NULL and segment.file_size):
             yield _page_down(segment.offset), segment.file_end, _alignment(layout, segment)
@@ -278,7 +258,7 @@ def _alignment(layout: Layout, segment: Segment) -> int:
         for section in layout.sections
         if section.allocated and segment.address <= section.address < segment.end
     ]
-    needed = max([_LARGEST_PAGES[layout.header.machine], *held]) if held else segment.alignment
+    needed = max([LARGEST_PAGES[layout.header.machine], *held]) if held else segment.alignment
     return max(min(segment.alignment, needed), PAGE)
 
 
@@ -318,14 +298,38 @@ def _check_no_overlay(view: memoryview, layout: Layout, pieces: Sequence[_Piece]
 
 
 def _output(
-    view: memoryview, layout: Layout, pieces: Sequence[_Piece], dropped: frozenset[int]
+    view: memoryview,
+    layout: Layout,
+    hollowing: Hollowing,
+    pieces: Sequence[_Piece],
+    dropped: frozenset[int],
 ) -> Iterator[memoryview | bytes]:
     """Yields the output: the pieces with the headers in them renewed, then what follows them."""
-    tail = _tail(view, layout, pieces, dropped)
-    patches = (
-        (0, _file_header(view, layout, pieces, tail)),
-        (layout.header.segments_offset, _program_headers(view, layout, pieces)),
-    )
+    after, old = hollowing.layout, layout.header
+    end = _moved(pieces, pieces[-1].end)
+    patches = [(start, bytes(stop - start)) for start, stop in hollowing.zeroed]
+    tail: list[memoryview | bytes] = []
+    if hollowing.hollow:
+        table_offset = _page_up(end)
+        table = _program_headers(_with_table(after, pieces, table_offset))
+        patches.append((old.segments_offset, bytes(old.segments_end - old.segments_offset)))
+        tail = [bytes(table_offset - end), table]
+        end = table_offset + len(table)
+    else:
+        table_offset = _moved(pieces, old.segments_offset)
+        table = _program_headers(_placed(after, pieces))
+        patches.append((old.segments_offset, table))
+    sections = _sections(view, after, pieces, dropped, end)
+    patches.append((0, _file_header(view, table_offset, len(table), sections)))
+    yield from _patched(view, pieces, sorted(patches))
+    yield from tail
+    yield from sections.chunks
+
+
+def _patched(
+    view: memoryview, pieces: Sequence[_Piece], patches: Sequence[tuple[int, bytes]]
+) -> Iterator[memoryview | bytes]:
+    """Yields the pieces where they go, with other content at some offsets of the input."""
     end = 0
     for piece in pieces:
         yield bytes(piece.to - end)
@@ -337,23 +341,24 @@ def _output(
                 yield content
                 at = offset + len(content)
         yield view[at : piece.end]
-    yield from tail.chunks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Tail:
-    """What follows the pieces in the output: kept sections, section names, section headers."""
+class _Sections:
+    """What follows what is mapped in the output: kept sections, section names, section headers."""
 
     chunks: tuple[memoryview | bytes, ...]
     """The content, in order."""
-    sections_offset: int
+    offset: int
     """``e_shoff`` of the output."""
-    sections: int
+    number: int
     """Number of section headers, the null section included."""
 
 
-def _tail(view: memoryview, layout: Layout, pieces: Sequence[_Piece], dropped: frozenset[int]) -> _Tail:
-    """Lays out the kept sections that no piece holds, and describes all that are kept.
+def _sections(
+    view: memoryview, layout: Layout, pieces: Sequence[_Piece], dropped: frozenset[int], end: int
+) -> _Sections:
+    """Lays out, from an offset on, the kept sections that no piece holds, and describes all that are kept.
 
     Raises:
         ElfError: They take up more room than they did.
@@ -368,7 +373,6 @@ def _tail(view: memoryview, layout: Layout, pieces: Sequence[_Piece], dropped: f
     count = len(kept) + 2
     headers = [_null_section(layout, count)]
     chunks: list[memoryview | bytes] = []
-    end = _moved(pieces, pieces[-1].end)
     for section in kept.values():
         offset = _moved(pieces, section.offset)
         if section.file_size and section.file_end > _piece_at(pieces, section.offset).end:
@@ -398,7 +402,7 @@ def _tail(view: memoryview, layout: Layout, pieces: Sequence[_Piece], dropped: f
     )
     padding = -(end + len(names)) % 8
     chunks += [names, bytes(padding), b"".join(headers)]
-    return _Tail(chunks=tuple(chunks), sections_offset=end + len(names) + padding, sections=count)
+    return _Sections(chunks=tuple(chunks), offset=end + len(names) + padding, number=count)
 
 
 def _names(names: Iterable[str]) -> tuple[bytes, dict[str, int]]:
@@ -418,29 +422,71 @@ def _null_section(layout: Layout, count: int) -> bytes:
     return SECTION_HEADER.pack(0, SHT_NULL, 0, 0, 0, size, link, layout.sections[0].info, 0, 0)
 
 
-def _file_header(view: memoryview, layout: Layout, pieces: Sequence[_Piece], tail: _Tail) -> bytes:
-    """Returns the ELF header with ``e_phoff``, ``e_shoff``, ``e_shnum`` and ``e_shstrndx`` of the output."""
+def _file_header(view: memoryview, table_offset: int, table_size: int, sections: _Sections) -> bytes:
+    """Returns the ELF header with the output's places and numbers of program and section headers."""
     header = bytearray(view[: FILE_HEADER.size])
-    extended = tail.sections >= SHN_LORESERVE
-    segments_offset = _moved(pieces, layout.header.segments_offset)
-    struct.pack_into("<QQ", header, 32, segments_offset, tail.sections_offset)
-    struct.pack_into("<H", header, 60, 0 if extended else tail.sections)
-    struct.pack_into("<H", header, 62, SHN_XINDEX if extended else tail.sections - 1)
+    extended = sections.number >= SHN_LORESERVE
+    struct.pack_into("<QQ", header, 32, table_offset, sections.offset)
+    struct.pack_into("<H", header, 56, min(table_size // PROGRAM_HEADER.size, PN_XNUM))
+    struct.pack_into("<H", header, 60, 0 if extended else sections.number)
+    struct.pack_into("<H", header, 62, SHN_XINDEX if extended else sections.number - 1)
     return bytes(header)
 
 
-def _program_headers(view: memoryview, layout: Layout, pieces: Sequence[_Piece]) -> bytes:
-    """Returns the program headers with the output's ``p_offset``, and ``p_align`` where it has to give."""
-    table = bytearray(view[layout.header.segments_offset : layout.header.segments_end])
-    for number, segment in enumerate(layout.segments):
+def _placed(layout: Layout, pieces: Sequence[_Piece]) -> Iterator[Segment]:
+    """Yields the segments with the output's ``p_offset``, and ``p_align`` where it has to give."""
+    for segment in layout.segments:
         if segment.type == PT_NULL:
+            yield segment
             continue
-        start = number * PROGRAM_HEADER.size
-        offset = _moved(pieces, segment.offset)
-        struct.pack_into("<Q", table, start + 8, offset)
-        if segment.type == PT_LOAD and segment.alignment and (offset - segment.offset) % segment.alignment:
-            struct.pack_into("<Q", table, start + 48, _alignment(layout, segment))
-    return bytes(table)
+        offset, alignment = _moved(pieces, segment.offset), segment.alignment
+        if segment.type == PT_LOAD and alignment and (offset - segment.offset) % alignment:
+            alignment = _alignment(layout, segment)
+        yield replace(segment, offset=offset, alignment=alignment)
+
+
+def _with_table(layout: Layout, pieces: Sequence[_Piece], offset: int) -> Iterator[Segment]:
+    """Yields the segments of the output, one of their own for the program headers being the last that is mapped.
+
+    Args:
+        layout: With all other segments.
+        pieces: Where everything goes.
+        offset: Where the program headers go.
+    """
+    page = LARGEST_PAGES[layout.header.machine]
+    last = max(layout.loads, key=lambda load: load.end)
+    size = (len(layout.segments) + 1) * PROGRAM_HEADER.size
+    address = last.end + -last.end % page + offset % page
+    table = replace(
+        last,
+        flags=PF_R,
+        offset=offset,
+        address=address,
+        physical_address=address,
+        file_size=size,
+        memory_size=size,
+        alignment=page,
+    )
+    for was, segment in zip(layout.segments, _placed(layout, pieces), strict=True):
+        yield replace(table, type=PT_PHDR, alignment=8) if segment.type == PT_PHDR else segment
+        if was is last:
+            yield table
+
+
+def _program_headers(segments: Iterable[Segment]) -> bytes:
+    return b"".join(
+        PROGRAM_HEADER.pack(
+            one.type,
+            one.flags,
+            one.offset,
+            one.address,
+            one.physical_address,
+            one.file_size,
+            one.memory_size,
+            one.alignment,
+        )
+        for one in segments
+    )
 
 
 def _piece_at(pieces: Sequence[_Piece], offset: int) -> _Piece:

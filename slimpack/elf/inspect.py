@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Literal
 import lief
 
 from slimpack.elf.compact import compact as compact_image
-from slimpack.elf.compact import same_memory
 from slimpack.elf.layout import FILE_HEADER, ElfError, is_elf, loader_problems, read
+from slimpack.elf.memory import same_memory
 from slimpack.model import ElfFacts, SymbolVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from _typeshed import ReadableBuffer
 
@@ -57,14 +57,18 @@ class Treated:
     sha256: str
     """Hash of what was written, hexadecimal."""
     dropped: tuple[str, ...]
-    """Names of the sections that were dropped; empty if the file was written unchanged."""
+    """Names of the sections that were dropped or cleared; empty if the file was written unchanged."""
+    cleared: int
+    """Bytes of what was cleared."""
     left_as_it_was: str | None
     """Why a file was written unchanged that may hold something to drop; None otherwise."""
     problems: tuple[str, ...]
     """What keeps the target's loader from loading what was written."""
 
 
-def treat(content: Content, path: str, destination: Path, *, compact: bool = True) -> Treated:
+def treat(
+    content: Content, path: str, destination: Path, *, compact: bool = True, clear: Collection[str] = ()
+) -> Treated:
     """Writes an ELF file compacted, and checks the outcome; what fails the check is written as it was.
 
     Args:
@@ -74,11 +78,12 @@ def treat(content: Content, path: str, destination: Path, *, compact: bool = Tru
         path: Its place in the installed tree.
         destination: The file to write; overwritten, and incomplete if the process dies.
         compact: Whether to compact it; otherwise it is only written and inspected.
+        clear: Names of mapped sections that are to read as zeros when it is compacted.
 
     Raises:
         OSError: The destination cannot be written.
     """
-    written = _write_compacted(_image(content), destination, compact=compact)
+    written = _write_compacted(_image(content), destination, compact=compact, clear=clear)
     facts, problems = _examine(destination, path)
     if problems and written.dropped:
         original = _image(content)
@@ -119,17 +124,20 @@ def _image(content: Content) -> ReadableBuffer:
     return content() if callable(content) else content
 
 
-def _write_compacted(image: ReadableBuffer, destination: Path, *, compact: bool) -> Treated:
+def _write_compacted(
+    image: ReadableBuffer, destination: Path, *, compact: bool, clear: Collection[str]
+) -> Treated:
     """Writes a file, compacted or not; everything that refers to its memory ends with this function."""
     if not compact:
         return _write([image], destination)
-    compaction = compact_image(image)
+    compaction = compact_image(image, clear=clear)
     written = _write(compaction.chunks, destination, left_as_it_was=compaction.refused)
-    if not compaction.dropped:
+    changed = (*compaction.dropped, *compaction.hollow)
+    if not changed:
         return written
     with destination.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as output:
-        if same_memory(image, output, stride=_STRIDE):
-            return replace(written, dropped=compaction.dropped)
+        if same_memory(image, output, clear=clear, stride=_STRIDE):
+            return replace(written, dropped=changed, cleared=compaction.hollow_bytes)
     return _write([image], destination, left_as_it_was="compacted, it would differ in memory")
 
 
@@ -150,6 +158,7 @@ def _write(
         size=size,
         sha256=digest.hexdigest(),
         dropped=(),
+        cleared=0,
         left_as_it_was=left_as_it_was,
         problems=(),
     )

@@ -35,6 +35,8 @@ EV_CURRENT = 1
 
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 EM_X86_64, EM_AARCH64 = 62, 183
+LARGEST_PAGES = {EM_X86_64: 0x1000, EM_AARCH64: 0x10000}
+"""Bytes of the largest page that kernels use on each machine."""
 
 PN_XNUM = 0xFFFF
 """In ``e_phnum``: the real number stands in ``sh_info`` of section 0."""
@@ -48,9 +50,21 @@ PT_GNU_RELRO = 0x6474E552
 _INNER = {PT_DYNAMIC: "PT_DYNAMIC", PT_PHDR: "PT_PHDR", PT_GNU_RELRO: "PT_GNU_RELRO"}
 """Segments that have to lie inside a PT_LOAD segment."""
 
-SHT_NULL, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL = 0, 2, 3, 4, 7, 8, 9
+PF_R = 0x4
+
+SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    7,
+    8,
+    9,
+)
 SHT_GROUP, SHT_SYMTAB_SHNDX = 17, 18
 
+SHF_WRITE = 0x1
 SHF_ALLOC = 0x2
 SHF_EXECINSTR = 0x4
 SHF_INFO_LINK = 0x40
@@ -110,6 +124,8 @@ class Segment:
     """``p_offset``, bytes."""
     address: int
     """``p_vaddr``."""
+    physical_address: int
+    """``p_paddr``, which no loader of the targets reads."""
     file_size: int
     """``p_filesz``, bytes."""
     memory_size: int
@@ -158,6 +174,11 @@ class Section:
     """``sh_entsize``, bytes."""
 
     @property
+    def end(self) -> int:
+        """First address behind it in memory, if it is allocated."""
+        return self.address + self.size
+
+    @property
     def allocated(self) -> bool:
         """Whether it takes up memory at run time."""
         return bool(self.flags & SHF_ALLOC)
@@ -185,6 +206,11 @@ class Layout:
     """The program headers, in order."""
     sections: tuple[Section, ...]
     """The section headers, in order, the null section included; empty for a file without."""
+
+    @property
+    def loads(self) -> tuple[Segment, ...]:
+        """The segments that loaders map, in order."""
+        return tuple(segment for segment in self.segments if segment.type == PT_LOAD)
 
 
 def is_elf(prefix: bytes) -> bool:
@@ -221,8 +247,7 @@ def loader_problems(layout: Layout) -> tuple[str, ...]:
     Returns:
         One sentence for each problem; empty if there is none.
     """
-    loads = [segment for segment in layout.segments if segment.type == PT_LOAD]
-    return tuple(chain(_load_problems(loads), _inner_problems(layout, loads)))
+    return tuple(chain(_load_problems(layout.loads), _inner_problems(layout, layout.loads)))
 
 
 def _load_problems(loads: Sequence[Segment]) -> Iterator[str]:
@@ -291,9 +316,8 @@ def _read_header(view: memoryview) -> Header:
 
 def _read_segments(view: memoryview, header: Header) -> Iterator[Segment]:
     table = view[header.segments_offset : header.segments_end]
-    for kind, flags, offset, address, _, file_size, memory_size, alignment in PROGRAM_HEADER.iter_unpack(
-        table
-    ):
+    for fields in PROGRAM_HEADER.iter_unpack(table):
+        kind, flags, offset, address, physical_address, file_size, memory_size, alignment = fields
         if kind == PT_LOAD or (kind != PT_NULL and file_size):
             _check_range(view, offset, file_size, f"the segment at offset {offset:#x}")
         yield Segment(
@@ -301,6 +325,7 @@ def _read_segments(view: memoryview, header: Header) -> Iterator[Segment]:
             flags=flags,
             offset=offset,
             address=address,
+            physical_address=physical_address,
             file_size=file_size,
             memory_size=memory_size,
             alignment=alignment,
