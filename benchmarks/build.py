@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from slimpack import manifest, target
-from slimpack.report.text import mebibytes
+from slimpack.report.words import mebibytes
 from slimpack.resolve import interpreters
 
 if TYPE_CHECKING:

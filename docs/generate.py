@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slimpack.cli import slimpack
+from slimpack.cli.program import slimpack
 from slimpack.manifest import json_schema
 
 if TYPE_CHECKING:

@@ -8,30 +8,38 @@ import os
 import re
 import shutil
 import sys
-from contextlib import ExitStack
+from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from slimpack import __version__, findings, guard, plan, repair, resolve
 from slimpack.archive import COMPRESSOR, Member, write_zip
-from slimpack.assemble import add, assemble
+from slimpack.assemble import add, assemble, install
 from slimpack.elf import closure
 from slimpack.errors import ManifestError, SourceError
-from slimpack.inventory import collect
 from slimpack.ledger import Added, Entries, account, by_severity
-from slimpack.manifest import LockRecord, balance, from_json, to_json
-from slimpack.model import Distribution, Need, Reference
+from slimpack.manifest import (
+    LockRecord,
+    TriedRecord,
+    VerificationRecord,
+    balance,
+    from_json,
+    to_json,
+)
+from slimpack.model import Need, Reference, Severity
 from slimpack.output import claim, is_zip, writing
 from slimpack.plan import Wishes
 from slimpack.rules import load_rules
 from slimpack.source import read_source
-from slimpack.wheel import Limits, Wheel
+from slimpack.stock import take
+from slimpack.verify.modules import top_level
+from slimpack.verify.run import Subject, Verdict, verify
+from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import date
 
@@ -43,7 +51,6 @@ if TYPE_CHECKING:
         Inventory,
         InventoryFile,
         Lock,
-        LockedWheel,
         Overruled,
         Plan,
         Staged,
@@ -51,6 +58,21 @@ if TYPE_CHECKING:
     )
     from slimpack.output import Claim
     from slimpack.rules import RuleBook
+    from slimpack.stock import Stock
+    from slimpack.verify.run import Trial
+
+
+UNFIT = frozenset(
+    kind.code
+    for kind in (
+        findings.NO_HANDLER,
+        findings.IMPORT_FAILS,
+        findings.EVENT_FAILS,
+        findings.ANSWER_DIFFERS,
+        findings.NOT_CHECKED,
+    )
+)
+"""Findings of a verification that another run may not have: what has them is not kept for a second build."""
 
 
 class Progress(Protocol):
@@ -88,6 +110,8 @@ class Options:
     """Folders with rules of the user's own."""
     compact: bool = True
     """Whether ELF files are compacted."""
+    trial: Trial | None = None
+    """What to run before the bundle is handed over; None for nothing."""
     limits: Limits = Limits()  # noqa: RUF009 -- frozen
     """What a wheel may be."""
     jobs: int = 1
@@ -107,8 +131,10 @@ class Outcome:
 
     manifest: Manifest
     """The account."""
+    bundle_path: Path
+    """Where the bundle lies: aside if verification failed; nothing lies there after a dry run."""
     manifest_path: Path
-    """Where it lies; nothing lies there after a dry run."""
+    """Where the manifest lies, likewise."""
     lock_path: Path
     """Where the lock lies."""
     reused_lock: bool
@@ -143,6 +169,7 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
                 inputs,
                 cache.wheel_store,
                 earlier=None if options.upgrade else options.output.with_name(names.lock),
+                limits=options.limits,
                 progress=progress.tell,
             )
         lock = fetched.lock
@@ -162,16 +189,20 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
         manifest = _from_cache(cache, job, claimed)
         cached = manifest is not None
         if manifest is None:
-            manifest = _make(job, claimed, progress)
-            if options.zipped:
+            manifest = _make(job, claimed, cache, progress)
+            if options.zipped and UNFIT.isdisjoint(one.code for one in manifest.findings):
                 files = {"bundle.zip": claimed.bundle, "manifest.json": claimed.manifest}
                 if problem := cache.put_bundle(job.key(), files):
                     progress.tell(problem)
+        aside = claimed.failed_bundle.exists()
+        bundle = claimed.failed_bundle if aside else claimed.bundle
+        account_of_it = claimed.failed_manifest if aside else claimed.manifest
         if options.dry_run:
-            _discard(claimed)
+            _discard(bundle, account_of_it, claimed.lock)
     return Outcome(
         manifest=manifest,
-        manifest_path=options.output.with_name(names.manifest),
+        bundle_path=options.output.with_name(bundle.name),
+        manifest_path=options.output.with_name(account_of_it.name),
         lock_path=options.output.with_name(names.lock),
         reused_lock=fetched.reused,
         cached=cached,
@@ -185,7 +216,7 @@ class Names:
     manifest: str
     """The manifest: the output's stem and ``.manifest.json``."""
     lock: str
-    """The lock, named as PEP 751 demands: ``pylock.<name>.toml`` with no dot in the name."""
+    """The lock, named as PEP 751 demands, ``pylock.<name>.toml``; a dot of the name is written as in a URL: ``%2E``."""
 
     @classmethod
     def of(cls, destination: Path) -> Names:
@@ -195,7 +226,7 @@ class Names:
             destination: The zip or directory.
         """
         stem = destination.stem if is_zip(destination) else destination.absolute().name
-        return cls(manifest=f"{stem}.manifest.json", lock=f"pylock.{stem.replace('.', '-')}.toml")
+        return cls(manifest=f"{stem}.manifest.json", lock=f"pylock.{stem.replace('%', '%25').replace('.', '%2E')}.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +266,7 @@ class _Job:
             "limits": asdict(options.limits),
             "source": [(file.path, file.sha256, file.executable) for file in self.source],
             "findings": [asdict(finding) for finding in self.findings],
+            "trial": None if options.trial is None else asdict(options.trial),
         }
         return _sha256(json.dumps(parts, sort_keys=True, default=str))
 
@@ -249,77 +281,165 @@ class _Tree:
     """What was written, by place in the installed tree."""
 
 
-def _make(job: _Job, claimed: Claim, progress: Progress) -> Manifest:
+def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> Manifest:
     """Builds the bundle in the claimed place and returns its account."""
     options, target = job.options, job.options.target
     sandbox = claimed.folder / "sandbox" if options.zipped else claimed.bundle
-    root = sandbox / target.prefix
-    with ExitStack() as stack:
-        open_wheels = {
-            name: stack.enter_context(Wheel.open(path, options.limits)) for name, path in job.wheels.items()
-        }
-        inventory = collect(
-            {
-                _distribution(locked, open_wheels[locked.name]): open_wheels[locked.name].files
-                for locked in job.lock.wheels
-            },
-            job.source,
-        )
-        namespaces = repair.declared_namespaces(
-            (file for file in inventory.files if file.owner in open_wheels),
-            lambda file: open_wheels[file.owner].read(file),
-        )
-    tree = _assemble(job, inventory, root, progress)
-    final = plan.with_additions(tree.plan, inventory, job.book, target, options.wishes, namespaces=namespaces)
-    facts = [one.elf for one in tree.staged.values() if one.elf is not None]
-    closed = closure.check(
-        facts, target, files=set(tree.staged), optional=plan.optional_libraries(tree.plan, job.book)
-    )
-    added = [_add(one, sandbox, target) for one in (*final.additions, *closed.repairs)]
+    stock = take(job.lock, job.wheels, job.source, limits=options.limits)
+    needed: dict[str, Reference] = {}
+    while True:
+        filled = _fill(job, stock, sandbox, needed, progress)
+        verdict = _verify(job, stock, filled, cache, progress)
+        new = set(verdict.missing) - set(needed)
+        if options.trial is None or not options.trial.repair or not new:
+            break
+        needed |= {path: verdict.missing[path] for path in new}
+        progress.tell(f"a run missed {len(new)} removed files: they come back")
+        _empty(sandbox)  # with the files, what was added for want of them goes
+    tree = filled.tree
     manifest = account(
         Entries(
             target=target,
-            distributions=inventory.distributions,
+            distributions=stock.inventory.distributions,
             decisions=tree.plan.decisions,
             staged=tree.staged,
-            added=added,
+            added=filled.added,
             findings=(
                 *job.findings,
-                *inventory.findings,
+                *stock.inventory.findings,
                 *tree.plan.findings,
-                *repair.start_up_files(tree.plan),
-                *closed.findings,
+                *repair.start_up_files(tree.plan, target),
+                *filled.findings,
                 *_elf_findings(tree.staged.values()),
+                *verdict.findings,
             ),
             book=job.book,
-            offers=plan.offers(tree.plan, inventory, job.book, target),
+            offers=plan.offers(tree.plan, stock.inventory, job.book, target),
             lock=job.lock_record,
+            verification=_record(verdict) if verdict.tried else None,
         ),
         version=__version__,
         format="zip" if options.zipped else "directory",
     )
     if options.zipped:
         manifest = _archive(manifest, sandbox, claimed, options.jobs, progress)
-    else:
-        _set_folder_modes(sandbox)
     balance(
         manifest,
-        inventory={target.prefix + file.path: file.size for file in inventory.files},
+        inventory={target.prefix + file.path: file.size for file in stock.inventory.files},
         bundle=_sizes(sandbox),
     )
     with writing(claimed.manifest):
         claimed.manifest.write_text(to_json(manifest), encoding="utf-8")
+    if any(one.severity is Severity.ERROR for one in verdict.findings):
+        claimed.mark_failed()
     return manifest
 
 
-def _assemble(job: _Job, inventory: Inventory, root: Path, progress: Progress) -> _Tree:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Filled:
+    """The sandbox with everything that goes into the bundle."""
+
+    tree: _Tree
+    """What the wheels and the app brought."""
+    added: tuple[Added, ...]
+    """What slimpack added."""
+    findings: tuple[Finding, ...]
+    """What the closure check found."""
+    sandbox: Path
+    """The folder."""
+
+
+def _fill(
+    job: _Job, stock: Stock, sandbox: Path, needed: Mapping[str, Reference], progress: Progress
+) -> _Filled:
+    """Writes everything that goes into the bundle, what runs have missed included."""
+    target = job.options.target
+    root = sandbox / target.prefix
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)  # even if nothing goes into it
+    tree = _assemble(job, stock.inventory, root, needed, progress)
+    final = plan.with_additions(
+        tree.plan, stock.inventory, job.book, target, job.options.wishes, namespaces=stock.namespaces
+    )
+    closed = closure.check(
+        [one.elf for one in tree.staged.values() if one.elf is not None],
+        target,
+        files=set(tree.staged),
+        optional=plan.optional_libraries(tree.plan, job.book),
+    )
+    added = tuple(_add(one, sandbox, target) for one in (*final.additions, *closed.repairs))
+    _set_folder_modes(sandbox)
+    return _Filled(tree=tree, added=added, findings=closed.findings, sandbox=sandbox)
+
+
+def _verify(job: _Job, stock: Stock, filled: _Filled, cache: Cache, progress: Progress) -> Verdict:
+    """Runs what is in the sandbox as on Lambda, if that is wanted."""
+    options = job.options
+    if options.trial is None:
+        return Verdict(missing={})
+    kept: dict[str, list[str]] = defaultdict(list)
+    removed: dict[str, str] = {}
+    for one in filled.tree.plan.decisions:
+        if one.keep:
+            kept[one.file.owner].append(one.file.path)
+        elif one.rule is not None:
+            removed[one.file.path] = one.rule
+    provided = {rule.id for rule in job.book.rules if rule.provided}
+    names = [one.name for one in stock.inventory.distributions]
+
+    def plain(folder: Path) -> Path:
+        with progress.phase("installing plainly, to compare"):
+            install(
+                stock.inventory.files,
+                wheels=job.wheels,
+                source=options.source,
+                limits=options.limits,
+                root=folder / options.target.prefix,
+                jobs=options.jobs,
+                progress=progress.advance,
+            )
+        return folder
+
+    return verify(
+        Subject(
+            target=options.target,
+            tree=filled.sandbox,
+            modules={name: top_level(kept[name]) for name in names if name in kept},
+            removed=removed,
+            sdk=not provided.isdisjoint(removed.values()),
+        ),
+        options.trial,
+        plain=plain,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def _record(verdict: Verdict) -> VerificationRecord:
+    return VerificationRecord(
+        tried=tuple(TriedRecord(**asdict(one)) for one in verdict.tried),
+        init_seconds=verdict.init_seconds,
+        peak_bytes=verdict.peak_bytes,
+        answers=verdict.answers,
+        not_emulated=verdict.not_emulated,
+    )
+
+
+def _assemble(
+    job: _Job, inventory: Inventory, root: Path, missed: Mapping[str, Reference], progress: Progress
+) -> _Tree:
     """Writes what is kept, and goes on as long as the guard finds that more has to be."""
     options = job.options
-    propose = partial(plan.propose, inventory, job.book, options.target, options.wishes)
+
+    def propose(standing: Collection[str] = ()) -> Plan:
+        proposed = plan.propose(inventory, job.book, options.target, options.wishes, standing=standing)
+        return plan.with_needed(proposed, missed)
+
     current = propose()
     needles = guard.needles(current)
     staged: dict[str, Staged] = {}
     references: list[Reference] = []
+    folders: dict[str, tuple[str, ...]] = {}
     needed: dict[str, Overruled] = {}
     with progress.phase("reading, checking and compacting files"):
         while missing := [one.file for one in current.decisions if one.keep and one.file.path not in staged]:
@@ -331,12 +451,20 @@ def _assemble(job: _Job, inventory: Inventory, root: Path, progress: Progress) -
                 root=root,
                 needles=needles,
                 compact=options.compact,
+                clear={
+                    one.file.path: job.book.by_id[one.clear].sections
+                    for one in current.decisions
+                    if one.clear
+                },
                 jobs=options.jobs,
                 progress=progress.advance,
             )
             staged |= new
             references += _references(new.values())
-            current = guard.overrule(current, references, job.book)
+            folders |= {
+                path: tuple(closure.search_folders(one.elf, path)) for path, one in new.items() if one.elf
+            }
+            current = guard.overrule(current, references, job.book, folders=folders)
             while fallen := {
                 name: overruled
                 for name, overruled in guard.fallen(current, job.book).items()
@@ -344,9 +472,9 @@ def _assemble(job: _Job, inventory: Inventory, root: Path, progress: Progress) -
             }:
                 # What stays as a whole is subject to the other rules, and what only it needs stays as well.
                 needed |= fallen
-                current = guard.standing(propose(standing=needed), needed)
+                current = guard.standing(propose(standing=needed), needed, current)
                 needles |= guard.needles(current)
-                current = guard.overrule(current, references, job.book)
+                current = guard.overrule(current, references, job.book, folders=folders)
     return _Tree(plan=current, staged=staged)
 
 
@@ -356,18 +484,6 @@ def _references(staged: Iterable[Staged]) -> Iterator[Reference]:
         if one.elf is not None:
             for name in one.elf.needed:
                 yield Reference(need=Need.LIBRARY, path=one.path, line=None, target=name)
-
-
-def _distribution(locked: LockedWheel, wheel: Wheel) -> Distribution:
-    return Distribution(
-        name=locked.name,
-        version=locked.version,
-        wheel=wheel.filename,
-        sha256=locked.sha256,
-        requires=locked.requires,
-        requested=locked.requested,
-        required_at=locked.required_at,
-    )
 
 
 def _add(addition: Addition, sandbox: Path, target: Target) -> Added:
@@ -481,9 +597,15 @@ def _from_cache(cache: Cache, job: _Job, claimed: Claim) -> Manifest | None:
         return None
 
 
-def _discard(claimed: Claim) -> None:
+def _empty(folder: Path) -> None:
+    with writing(folder):
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+def _discard(*places: Path) -> None:
     """Takes away what was written, so that nothing is handed over."""
-    for path in (claimed.bundle, claimed.manifest, claimed.lock):
+    for path in places:
         if path.is_dir():
             shutil.rmtree(path)
         else:

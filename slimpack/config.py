@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from slimpack import schema
 from slimpack.errors import ConfigError, UsageError
@@ -19,82 +22,16 @@ if TYPE_CHECKING:
 FILES = ("slimpack.toml", "pyproject.toml")
 """Where the configuration is looked for in the folder the command runs in; the first that has it counts."""
 
-_PATHS = ("source", "rules", "output", "cache_dir")
+TABLE = "slimpack"
+"""Name of our table below ``[tool]`` of a ``pyproject.toml``."""
+
+_PATHS = ("source", "rules", "output", "cache_dir", "event", "expect", "interpreter")
 """Options that name files; in a configuration file they are relative to it."""
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=schema.STRICT)
-class Config:
-    """The options of ``slimpack build`` that a file can set; None and empty mean unset.
-
-    In the file the words of a key are joined by hyphens: ``max-size``.
-    """
-
-    runtime: str | None = None
-    """Lambda's identifier, such as ``python3.13``."""
-    arch: Architecture | None = None
-    """The processor."""
-    kind: Kind | None = None
-    """What imports the bundle."""
-    glibc: str | None = None
-    """Newest glibc symbol version of a custom target."""
-    max_size: str | int | None = None
-    """Unzipped size to stay below: bytes, or a number with a unit such as ``200MiB``."""
-    source: str | None = None
-    """Folder with the app's own code and data."""
-    output: str | None = None
-    """The zip or directory to write."""
-    resolver: Literal["auto", "pip", "uv"] | None = None
-    """Who resolves."""
-    compact: bool | None = None
-    """Whether ELF files are compacted."""
-    max_wheel_size: str | int | None = None
-    """Unzipped size that a wheel may have."""
-    max_wheel_ratio: int | None = None
-    """How many times its compressed size a large file of a wheel may have."""
-    jobs: int | None = None
-    """Worker processes."""
-    cache_dir: str | None = None
-    """Folder of the cache."""
-    cache_limit: str | int | None = None
-    """Size the cache is pruned to."""
-    rules: tuple[str, ...] = ()
-    """Folders with rule files of one's own."""
-    keep: tuple[str, ...] = ()
-    """Gitignore-style patterns of files that stay whatever the rules say."""
-    remove: tuple[str, ...] = ()
-    """Gitignore-style patterns of files that go."""
-    enable: tuple[str, ...] = ()
-    """Ids of opt-in rules to apply."""
-    disable: tuple[str, ...] = ()
-    """Ids of rules not to apply."""
-
-    def options(self) -> dict[str, Any]:
-        """Returns what is set, by option name."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if value is not None and value != ()}
-
-
-def load(path: Path | None, *, folder: Path) -> Config:
-    """Returns the configuration.
-
-    Args:
-        path: The file the user named; None to look for one.
-        folder: Where to look.
-
-    Raises:
-        ConfigError: The file cannot be read, or has a key that does not exist.
-    """
-    if path is not None:
-        return _read(path, required=True)
-    for name in FILES:
-        if (folder / name).is_file():
-            found = _read(folder / name, required=False)
-            if found.options():
-                return found
-    return Config()
+_LOOKS_LIKE = 0.8
+"""Likeness from which the name of a table is taken for a misspelling of ours."""
 
 
 def size(text: str | int, *, where: str) -> int:
@@ -114,6 +51,140 @@ def size(text: str | int, *, where: str) -> int:
     return int(float(found[1].replace("_", "")) * unit)
 
 
+def _bytes(value: object) -> object:
+    """Reads a size for pydantic."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise PydanticCustomError("size", "a size is a number of bytes, or a text such as '200MiB'")
+    try:
+        return size(value, where="")
+    except UsageError as problem:
+        sentence = "{what}: write it like '200MiB', or in bytes"
+        raise PydanticCustomError("size", sentence, {"what": problem.what}) from problem
+
+
+def _listed(value: object) -> object:
+    """Refuses for pydantic, in TOML's words, what is no list."""
+    if not isinstance(value, list | tuple):
+        raise PydanticCustomError("list", "this is a list: write it as ['…', '…']")
+    return value
+
+
+_Text = Annotated[str, Field(min_length=1)]
+_Texts = Annotated[tuple[_Text, ...], BeforeValidator(_listed)]
+_Size = Annotated[int, BeforeValidator(_bytes)]
+_Number = Annotated[int, Strict()]  # or else true would be 1
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_CHECKED = ConfigDict(**schema.STRICT, alias_generator=_key, populate_by_name=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CHECKED)
+class Config:
+    """The options of ``slimpack build`` that a file can set; None and empty mean unset.
+
+    In the file the words of a key are joined by hyphens: ``max-size``.
+    """
+
+    runtime: _Text | None = None
+    """Lambda's identifier, such as ``python3.13``."""
+    arch: Architecture | None = None
+    """The processor."""
+    kind: Kind | None = None
+    """What imports the bundle."""
+    glibc: _Text | None = None
+    """Newest glibc symbol version of a custom target."""
+    max_size: _Size | None = None
+    """Unzipped size to stay below in bytes; in the file also a number with a unit such as ``200MiB``."""
+    source: _Text | None = None
+    """Folder with the app's own code and data."""
+    output: _Text | None = None
+    """The zip or directory to write."""
+    resolver: Literal["auto", "pip", "uv"] | None = None
+    """Who resolves."""
+    compact: Annotated[bool, Strict()] | None = None
+    """Whether ELF files are compacted."""
+    max_wheel_size: _Size | None = None
+    """Unzipped size that a wheel may have, as ``max_size``."""
+    max_wheel_ratio: Annotated[_Number, Field(ge=1)] | None = None
+    """How many times its compressed size a large file of a wheel may have."""
+    jobs: Annotated[_Number, Field(ge=1, le=256)] | None = None
+    """Worker processes."""
+    cache_dir: _Text | None = None
+    """Folder of the cache."""
+    cache_limit: _Size | None = None
+    """Size the cache is pruned to, as ``max_size``."""
+    handler: _Text | None = None
+    """What Lambda calls: ``module.function``."""
+    event: _Texts = ()
+    """Files with events that the handler is given before a bundle is handed over."""
+    expect: _Texts = ()
+    """Files with what is expected, one for each event."""
+    float_tolerance: Annotated[float, Strict(), Field(ge=0, le=1)] | None = None
+    """How much numbers with a fraction may differ from that, relative to the larger."""
+    interpreter: _Text | None = None
+    """Python that runs the bundle."""
+    memory: Annotated[_Number, Field(ge=128, le=10240)] | None = None
+    """Memory of the function in MB."""
+    timeout: Annotated[float, Field(gt=0, le=900)] | None = None
+    """Time for an event in seconds."""
+    env: _Texts = ()
+    """Variables of the function: ``NAME=VALUE``."""
+    verify: Annotated[bool, Strict()] | None = None
+    """Whether a bundle is run before it is handed over."""
+    repair_rules: Annotated[bool, Strict()] | None = None
+    """Whether what a run misses comes back."""
+    rules: _Texts = ()
+    """Folders with rule files of one's own."""
+    keep: _Texts = ()
+    """Gitignore-style patterns of files that stay whatever the rules say."""
+    remove: _Texts = ()
+    """Gitignore-style patterns of files that go."""
+    enable: _Texts = ()
+    """Ids of opt-in rules to apply."""
+    disable: _Texts = ()
+    """Ids of rules not to apply."""
+
+    def options(self) -> dict[str, Any]:
+        """Returns what is set, by option name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A configuration and where it was found."""
+
+    config: Config
+    """What it says."""
+    file: Path | None
+    """The file; None if there is none."""
+
+
+def load(path: Path | None, *, folder: Path) -> Found:
+    """Returns the configuration.
+
+    Args:
+        path: The file the user named; None to look for one.
+        folder: Where to look.
+
+    Raises:
+        ConfigError: The file cannot be read, has a key that does not exist, or a value of the wrong type.
+    """
+    if path is not None:
+        return Found(config=_read(path, required=True), file=path)
+    for name in FILES:
+        file = folder / name
+        if file.is_file():
+            config = _read(file, required=False)
+            if config.options():
+                return Found(config=config, file=file)
+    return Found(config=Config(), file=None)
+
+
 def _read(path: Path, *, required: bool) -> Config:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -127,16 +198,58 @@ def _read(path: Path, *, required: bool) -> Config:
         ) from problem
     table: Any = data
     if path.name == "pyproject.toml":
-        table = data.get("tool", {}).get("slimpack") if isinstance(data.get("tool", {}), dict) else None
+        table = _table(data, path)
         if table is None:
             if required:
-                raise ConfigError("no [tool.slimpack] in it", where=str(path), fix="Add the table.")
+                raise ConfigError(f"no [tool.{TABLE}] in it", where=str(path), fix="Add the table.")
             return Config()
-    if not isinstance(table, dict):
-        raise ConfigError("[tool.slimpack] is no table", where=str(path), fix="Make it one.")
-    underscored = {key.replace("-", "_"): value for key, value in table.items()}
-    config = schema.read(Config, underscored, where=str(path), error=ConfigError)
+        if not isinstance(table, dict):
+            raise ConfigError(f"[tool.{TABLE}] is no table", where=str(path), fix="Make it one.")
+    else:
+        _refuse_tables(data, path)
+    keys = [_key(field.name) for field in dataclasses.fields(Config)]
+    for key in table:
+        if _key(key) not in keys:
+            raise ConfigError(
+                f"unknown key {key!r}{schema.suggest(_key(key), keys)}",
+                where=str(path),
+                fix="Correct the key or take it out.",
+            )
+    config = schema.read(
+        Config, {_key(key): value for key, value in table.items()}, where=str(path), error=ConfigError
+    )
     return dataclasses.replace(config, **_anchored(config, path.parent))
+
+
+def _table(data: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 -- what the file has there
+    """Returns our table of a ``pyproject.toml``, None if it has none; refuses what was meant to be it."""
+    if TABLE in data:
+        raise ConfigError(
+            f"the table [{TABLE}] is out of place", where=str(path), fix=f"Call it [tool.{TABLE}]."
+        )
+    tools = data.get("tool", {})
+    if not isinstance(tools, dict):
+        return None
+    known = {name.lower(): name for name in tools if name != TABLE}
+    for close in difflib.get_close_matches(TABLE, known, n=1, cutoff=_LOOKS_LIKE):
+        raise ConfigError(
+            f"[tool.{known[close]}]: did you mean [tool.{TABLE}]?",
+            where=str(path),
+            fix="Correct the name of the table.",
+        )
+    return tools.get(TABLE)
+
+
+def _refuse_tables(data: dict[str, Any], path: Path) -> None:
+    """Refuses, in a file that is ours alone, the table that ours is in elsewhere."""
+    tools = data.get("tool")
+    nested = f"tool.{TABLE}" if isinstance(tools, dict) and TABLE in tools else TABLE
+    if nested != TABLE or TABLE in data:
+        raise ConfigError(
+            f"the keys belong at the top of this file, not into [{nested}]",
+            where=str(path),
+            fix=f"Take the line [{nested}] out.",
+        )
 
 
 def _anchored(config: Config, folder: Path) -> dict[str, Any]:

@@ -61,6 +61,14 @@ class OutputError(SlimpackError):
     """The output cannot be written: no room, no permission, or another build is writing it."""
 
 
+class BundleError(SlimpackError):
+    """A bundle that is no zip or directory, or a zip that is damaged or hostile."""
+
+
+class RuntimeRoomError(SlimpackError):
+    """A bundle cannot be run on this machine: no interpreter of the target's, or one that does not start."""
+
+
 class BooksError(SlimpackError):
     """The account does not balance: a fault in slimpack, never in its input."""
 

@@ -12,7 +12,7 @@ class Kind:
     """What all findings of one code have in common."""
 
     code: str
-    """``SLP`` and three digits: 1xx the bundle's content, 2xx rules and configuration, 3xx the target."""
+    """``SLP`` and three digits: 1xx the bundle's content, 2xx rules and configuration, 3xx the target, 4xx runs."""
     name: str
     """Short name in kebab case."""
     severity: Severity
@@ -88,7 +88,7 @@ PTH_NOT_RUN = Kind(
     code="SLP108",
     name="pth-not-run",
     severity=Severity.WARNING,
-    what="A .pth file does something at start-up; Lambda reads none in the task root.",
+    what="A .pth file does something at start-up, which only Lambda's managed runtimes let it do.",
     fix="Do what the file does at the top of the handler's module.",
 )
 LOADER_REFUSES = Kind(
@@ -119,6 +119,13 @@ OVER_LIMIT = Kind(
     what="The unzipped bundle is not below the target's size limit.",
     fix="Drop the largest packages that the handler does not need.",
 )
+EMPTY_BUNDLE = Kind(
+    code="SLP304",
+    name="empty-bundle",
+    severity=Severity.ERROR,
+    what="Not one file is left in the bundle.",
+    fix="Correct the patterns that remove files.",
+)
 UPLOAD_NEEDS_S3 = Kind(
     code="SLP302",
     name="upload-needs-s3",
@@ -132,6 +139,48 @@ RUNTIME_UNSUPPORTED = Kind(
     severity=Severity.WARNING,
     what="The platform no longer supports the runtime.",
     fix="Move to a newer runtime.",
+)
+NO_HANDLER = Kind(
+    code="SLP401",
+    name="no-handler",
+    severity=Severity.ERROR,
+    what="The module or the function that Lambda is to call is not in the bundle.",
+    fix="Correct --handler, or --source, the folder with the handler's module.",
+)
+IMPORT_FAILS = Kind(
+    code="SLP402",
+    name="import-fails",
+    severity=Severity.ERROR,
+    what="A package of the bundle cannot be imported as on Lambda, though a plain install of the same lock can.",
+    fix="Please report it with the manifest; --disable a rule or --no-compact until then.",
+)
+EVENT_FAILS = Kind(
+    code="SLP403",
+    name="event-fails",
+    severity=Severity.ERROR,
+    what="The handler did not answer an event, or could not even be started.",
+    fix="`slimpack invoke` shows the whole log; if a plain install answers, please report it with the manifest.",
+)
+ANSWER_DIFFERS = Kind(
+    code="SLP404",
+    name="answer-differs",
+    severity=Severity.ERROR,
+    what="The handler's answer is not the expected one.",
+    fix="Correct the expected answer, or the handler; --float-tolerance lets numbers differ a little.",
+)
+NOT_CHECKED = Kind(
+    code="SLP405",
+    name="not-checked",
+    severity=Severity.NOTE,
+    what="Something about the bundle could not be checked on this machine.",
+    fix="Check it where it can be: `slimpack invoke` runs the handler.",
+)
+FAILS_PLAINLY = Kind(
+    code="SLP406",
+    name="fails-plainly",
+    severity=Severity.NOTE,
+    what="A package cannot be imported, and in a plain install of the same lock it cannot either.",
+    fix="Nothing needs doing unless the handler uses it; it may need another package.",
 )
 
 CATALOGUE = {
@@ -151,6 +200,13 @@ CATALOGUE = {
         OVER_LIMIT,
         UPLOAD_NEEDS_S3,
         RUNTIME_UNSUPPORTED,
+        EMPTY_BUNDLE,
+        NO_HANDLER,
+        IMPORT_FAILS,
+        EVENT_FAILS,
+        ANSWER_DIFFERS,
+        NOT_CHECKED,
+        FAILS_PLAINLY,
     )
 }
 """All kinds by code."""

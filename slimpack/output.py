@@ -67,6 +67,20 @@ class Claim:
     """The manifest."""
     lock: Path
     """The lock."""
+    failed_bundle: Path
+    """What the bundle is called instead if it is not to be mistaken for one that works."""
+    failed_manifest: Path
+    """Its manifest, likewise."""
+
+    def mark_failed(self) -> None:
+        """Renames bundle and manifest, so that a good bundle of an earlier build stays where it is.
+
+        Raises:
+            OutputError: That fails.
+        """
+        with writing(self.failed_bundle):
+            self.bundle.rename(self.failed_bundle)
+            self.manifest.rename(self.failed_manifest)
 
 
 @contextmanager
@@ -94,12 +108,25 @@ def claim(destination: Path, *, manifest: str, lock: str) -> Iterator[Claim]:
         final = final.resolve()
     if not final.name:
         raise OutputError("is no place for a bundle", where=str(final), fix="Choose another output.")
+    if _is_or_holds_current_folder(final):
+        raise OutputError(
+            "is the folder you are in, or one above it",
+            where=str(destination),
+            fix="Name a folder of its own, such as dist/app, or a .zip.",
+        )
     companions = (final.with_name(lock), final.with_name(manifest))
+    failed = (failed_name(final), failed_name(companions[1]))
     with terminable(), _parents(final.parent), _working_folder(final) as folder:
         _refuse_to_destroy(final, lock=companions[0], manifest=companions[1])
+        _refuse_to_destroy(failed[0], lock=companions[0], manifest=failed[1])
         new = folder / "new"
         claimed = Claim(
-            folder=folder / "work", bundle=new / final.name, manifest=new / manifest, lock=new / lock
+            folder=folder / "work",
+            bundle=new / final.name,
+            manifest=new / manifest,
+            lock=new / lock,
+            failed_bundle=new / failed[0].name,
+            failed_manifest=new / failed[1].name,
         )
         with writing(folder):
             claimed.folder.mkdir()
@@ -108,7 +135,24 @@ def claim(destination: Path, *, manifest: str, lock: str) -> Iterator[Claim]:
                 claimed.bundle.mkdir()
         yield claimed
         with _uninterrupted(), writing(final):
-            _hand_over(new, (final, *companions), aside=folder / "old")
+            # a bundle that works puts an end to the one that did not
+            stale = failed if claimed.bundle.exists() else ()
+            _hand_over(new, (final, failed[0], *companions, failed[1]), stale=stale, aside=folder / "old")
+
+
+def failed_name(place: Path) -> Path:
+    """Returns what a bundle or its manifest is called if verification failed: ``app.failed.zip`` for ``app.zip``."""
+    for suffix in (".zip", ".manifest.json"):
+        if place.name.endswith(suffix):
+            return place.with_name(f"{place.name.removesuffix(suffix)}.failed{suffix}")
+    return place.with_name(f"{place.name}.failed")
+
+
+def _is_or_holds_current_folder(path: Path) -> bool:
+    """Returns whether a hand-over would pull the folder from under the user's feet."""
+    with suppress(OSError):  # it is gone already
+        return Path.cwd().is_relative_to(path.resolve())
+    return False
 
 
 @contextmanager
@@ -264,7 +308,7 @@ def _refuse_to_destroy(final: Path, *, lock: Path, manifest: Path) -> None:
 
 
 def _stranger(folder: Path, manifest: Path) -> str | None:
-    """Returns a file in a folder that the manifest beside it does not list, bytecode aside, or None."""
+    """Returns what the manifest beside a folder does not list of what is in it, bytecode aside, or None."""
     from slimpack.manifest import from_json
 
     listed: set[str] = set()
@@ -274,12 +318,14 @@ def _stranger(folder: Path, manifest: Path) -> str | None:
             listed = {file.path for file in account.files if file.decision != "removed"}
     if not listed:
         return next((place.name for place in folder.iterdir()), None)
+    listed |= {path[:end] for path in listed for end, letter in enumerate(path) if letter == "/"}
     for root, folders, files in os.walk(folder, onerror=_fail):
         if "__pycache__" in folders:
             folders.remove("__pycache__")
-        for name in files:
-            path = (Path(root) / name).relative_to(folder).as_posix()
-            if path not in listed:
+        for name in (*folders, *files):
+            place = Path(root) / name
+            path = place.relative_to(folder).as_posix()
+            if path not in listed or place.is_symlink():  # a bundle has no links
                 return path
     return None
 
@@ -288,10 +334,14 @@ def _fail(problem: OSError) -> NoReturn:
     raise problem
 
 
-def _hand_over(new: Path, finals: Sequence[Path], *, aside: Path) -> None:
-    """Moves what is in ``new`` to its final places; if one move fails, all are undone."""
+def _hand_over(new: Path, finals: Sequence[Path], *, stale: Sequence[Path], aside: Path) -> None:
+    """Moves what is in ``new`` to its final places, and what is stale away; if one move fails, all are undone."""
     aside.mkdir()
     with ExitStack() as undo:
+        for final in stale:
+            if final.exists():
+                final.rename(aside / final.name)
+                undo.callback((aside / final.name).replace, final)
         for final in finals:
             staged, old = new / final.name, aside / final.name
             if not staged.exists():

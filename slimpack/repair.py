@@ -11,7 +11,7 @@ from slimpack import findings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from slimpack.model import Finding, InventoryFile, Plan
+    from slimpack.model import Finding, InventoryFile, Plan, Target
 
 _DECLARED = re.compile(r"[\w.]+(?:\s+[\w.]+)*\s*", re.ASCII)
 """Content of ``namespace_packages.txt``: dotted names, one a line (setuptools)."""
@@ -25,7 +25,8 @@ def declared_namespaces(
 ) -> frozenset[str]:
     """Returns the folders that wheels declare as namespace packages and bring without ``__init__.py``.
 
-    Old wheels rely on a ``.pth`` file to make them importable; Lambda reads none in the task root.
+    Old wheels rely on a ``.pth`` file to make them importable, which nothing but Lambda's own runtimes reads, and
+    there after the folders of layers.
 
     Args:
         files: The inventory.
@@ -41,12 +42,18 @@ def declared_namespaces(
     return frozenset(folders)
 
 
-def start_up_files(plan: Plan) -> Iterator[Finding]:
+def start_up_files(plan: Plan, target: Target) -> Iterator[Finding]:
     """Yields a finding for each kept ``.pth`` file that does something that no other file stands in for.
+
+    Lambda's managed runtimes treat the task root and the layers' folder as site folders (``bootstrap.py`` of the
+    runtime calls ``site.addsitedir``) and run such files; Greengrass and containers of one's own do not.
 
     Args:
         plan: As the guard left it.
+        target: Where the bundle will run.
     """
+    if target.kind in {"lambda", "lambda-layer"}:
+        return
     for decision in plan.decisions:
         path = decision.file.path
         if decision.keep and path.endswith(".pth") and "/" not in path and not path.endswith(_NAMESPACE_PTH):

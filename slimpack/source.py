@@ -18,6 +18,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from slimpack import paths
 from slimpack.errors import SourceError
 from slimpack.model import APP, InventoryFile
+from slimpack.rules import TOO_MANY_STARS, has_too_many_stars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -114,6 +115,9 @@ class _Patterns:
         parsed = []
         for number, line in enumerate(lines, start=1):
             text = line if line.endswith("\\ ") else line.rstrip()
+            if has_too_many_stars(text) and not text.startswith("#"):
+                what = f"{paths.shown(text)!r} {TOO_MANY_STARS}"
+                raise SourceError(what, where=f"{where}:{number}", fix="Write it with fewer.")
             try:
                 # without the slash at the end, a pattern tells a folder from what is below it
                 pattern = GitIgnoreSpecPattern(text.removesuffix("/"))

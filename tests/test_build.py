@@ -12,89 +12,16 @@ import sys
 import textwrap
 import time
 import zipfile
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from shop import RUNTIME, Shop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from conftest import MakeElf, MakeWheel
-
-RUNTIME = f"python3.{max(10, min(14, sys.version_info.minor))}"
-"""The one that an interpreter is surely here for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What a run of the program ended with."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Shop:
-    """A folder with wheels, requirements and output, and the program to run there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "wheels").mkdir()
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PIP_", "UV_", "SLIMPACK_", "XDG_"))
-        } | {"PIP_CONFIG_FILE": os.devnull, "SLIMPACK_CACHE_DIR": str(folder / "cache"), "COLUMNS": "80"}
-
-    def stock(self, *wheels: Path) -> None:
-        for wheel in wheels:
-            shutil.copy(wheel, self.folder / "wheels")
-
-    def require(self, *lines: str) -> None:
-        text = "\n".join(("--no-index", "--find-links wheels", *lines, ""))
-        (self.folder / "requirements.txt").write_text(text)
-
-    def command(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "slimpack", *args]
-
-    def run(self, *args: str, **environment: str) -> Done:
-        done = subprocess.run(
-            self.command(*args),
-            cwd=self.folder,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Done(code=done.returncode, out=done.stdout, err=done.stderr)
-
-    def build(self, *args: str, **environment: str) -> Done:
-        return self.run(
-            "build", "requirements.txt", "--runtime", RUNTIME, "-o", "out/app.zip", *args, **environment
-        )
-
-    def manifest(self, name: str = "out/app.manifest.json") -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads((self.folder / name).read_text())
-        return loaded
-
-    def files(self) -> dict[str, dict[str, Any]]:
-        return {file["path"]: file for file in self.manifest()["files"]}
-
-    def names(self) -> list[str]:
-        with zipfile.ZipFile(self.folder / "out/app.zip") as bundle:
-            return bundle.namelist()
-
-    def left(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
-
-
-@pytest.fixture
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return Shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture
@@ -298,6 +225,42 @@ def test_what_nobody_foresaw_is_no_breached_limit(numeric: Shop) -> None:
 
     assert done.returncode == 2
     assert done.stderr.startswith("error:")
+
+
+def test_gpu_code_is_cleared_where_there_is_no_gpu(
+    shop: Shop, make_wheel: MakeWheel, make_elf: MakeElf
+) -> None:
+    # given a library with compiled kernels
+    kernels = '__asm__(".section .nv_fatbin,\\"a\\"\\n.fill 1000000,1,7\\n.text\\n"); int answer(void) { return 42; }'
+    library = make_elf(kernels, "-shared", "-fPIC", name="libboost.so").read_bytes()
+    shop.stock(make_wheel("boost", "1.0", {"boost/libboost.so": library}))
+    shop.require("boost")
+    path = "boost/libboost.so"
+
+    # when
+    done = shop.build()
+
+    # then the bundle has the library without them, and says so
+    file = shop.files()[path]
+    assert (file["decision"], file.get("rule"), file["cleared_by"]) == ("compacted", None, "common/gpu-code")
+    assert 990_000 < file["cleared"] <= 1_000_000
+    assert file["size_before"] - file["size_after"] > file["cleared"] - 2 * 4096
+    rule = next(one for one in shop.manifest()["rules"] if one["id"] == "common/gpu-code")
+    assert (rule["files"], rule["bytes"]) == (1, file["cleared"])
+    assert "common/gpu-code" in done.out
+    explained = shop.run("explain", path, "--manifest", "out/app.manifest.json").out
+    assert "cleared by common/gpu-code: Compiled CUDA kernels" in " ".join(explained.split())
+
+    # and it has them where there may be a GPU, and where the user wants them
+    for options in (
+        ("--kind", "greengrass"),
+        ("--keep", path),
+        ("--disable", "common/gpu-code"),
+        ("--no-compact",),
+    ):
+        shop.build(*options)
+        assert shop.files()[path]["size_after"] > 1_000_000, options
+        assert "cleared_by" not in shop.files()[path]
 
 
 def test_a_layer_has_its_files_below_python(numeric: Shop) -> None:

@@ -13,21 +13,26 @@ if TYPE_CHECKING:
 
 def test_options_come_from_slimpack_toml_before_pyproject_toml(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.slimpack]\nruntime = "python3.11"\n')
-    assert config.load(None, folder=tmp_path).runtime == "python3.11"
+    found = config.load(None, folder=tmp_path)
+    assert (found.config.runtime, found.file) == ("python3.11", tmp_path / "pyproject.toml")
 
     (tmp_path / "slimpack.toml").write_text('runtime = "python3.12"\nmax-size = "200MiB"\n')
-    assert config.load(None, folder=tmp_path).options() == {"runtime": "python3.12", "max_size": "200MiB"}
+    found = config.load(None, folder=tmp_path)
+    assert found.config.options() == {"runtime": "python3.12", "max_size": 200 * 2**20}
+    assert found.file == tmp_path / "slimpack.toml"
 
 
 def test_no_configuration_is_fine(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n[tool.slim]\n[tool.ruff]\n")
 
-    assert config.load(None, folder=tmp_path).options() == {}
+    found = config.load(None, folder=tmp_path)
+
+    assert (found.config.options(), found.file) == ({}, None)
 
 
 def test_paths_are_relative_to_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "slimpack.toml").write_text('source = "app"\nrules = ["mine"]\nkeep = ["a/b"]\n')
-    loaded = config.load(tmp_path / "slimpack.toml", folder=tmp_path / "elsewhere")
+    loaded = config.load(tmp_path / "slimpack.toml", folder=tmp_path / "elsewhere").config
 
     assert loaded.source == str(tmp_path / "app")
     assert loaded.rules == (str(tmp_path / "mine"),)
@@ -38,9 +43,26 @@ def test_paths_are_relative_to_the_configuration(tmp_path: Path) -> None:
     ("name", "text", "sentence"),
     [
         ("slimpack.toml", 'runtme = "x"', r"unknown key 'runtme' \(did you mean 'runtime'\?\)"),
+        ("slimpack.toml", "max_sise = 1", r"unknown key 'max_sise' \(did you mean 'max-size'\?\)"),
         ("slimpack.toml", "runtime =", "no valid TOML"),
         ("slimpack.toml", 'arch = "mips"', "arch: input should be 'x86_64' or 'arm64'"),
+        ("slimpack.toml", 'compact = "no"', "compact: input should be a valid boolean"),
+        ("slimpack.toml", "compact = 0", "compact: input should be a valid boolean"),
+        ("slimpack.toml", "max-size = true", "max-size: a size is a number of bytes"),
+        ("slimpack.toml", "max-size = 1.5", "max-size: a size is a number of bytes"),
+        ("slimpack.toml", 'max-size = "much"', "max-size: 'much' is no size"),
+        ("slimpack.toml", 'cache_limit = "{}"', "cache-limit: '{}' is no size"),
+        ("slimpack.toml", 'jobs = "many"', "jobs: input should be a valid integer"),
+        ("slimpack.toml", "jobs = true", "jobs: input should be a valid integer"),
+        ("slimpack.toml", "jobs = 0", "jobs: input should be greater than or equal to 1"),
+        ("slimpack.toml", 'keep = "a"', "keep: this is a list"),
+        ("slimpack.toml", "keep = [1]", "keep.0: input should be a valid string"),
+        ("slimpack.toml", 'output = ""', "output: string should have at least 1 character"),
+        ("slimpack.toml", "runtime = 3.12", "runtime: input should be a valid string"),
+        ("slimpack.toml", "[tool.slimpack]", r"the keys belong at the top of this file, not into \[tool.sl"),
+        ("slimpack.toml", "[slimpack]", r"the keys belong at the top of this file, not into \[slimpack\]"),
         ("pyproject.toml", "[project]", "no .tool.slimpack. in it"),
+        ("pyproject.toml", "tool = 3", "no .tool.slimpack. in it"),
         ("pyproject.toml", "[tool]\nslimpack = 3", "is no table"),
         ("slimpack.toml", "\xff", "no valid TOML"),
     ],
@@ -54,6 +76,17 @@ def test_a_configuration_that_cannot_be_read_is_refused(
         config.load(tmp_path / name, folder=tmp_path)
 
     assert caught.value.where == str(tmp_path / name)
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("table", ["tool.slimpak", "tool.Slimpack", "tool.slim-pack", "slimpack"])
+def test_a_misspelt_table_is_not_passed_over(tmp_path: Path, table: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"[{table}]\njobs = 2\n")
+
+    with pytest.raises(ConfigError) as caught:
+        config.load(None, folder=tmp_path)
+
+    assert "[tool.slimpack]" in f"{caught.value.what} {caught.value.fix}"
 
 
 def test_a_configuration_that_is_not_there_is_refused(tmp_path: Path) -> None:

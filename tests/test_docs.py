@@ -56,7 +56,7 @@ def test_every_room_that_the_documentation_names_is_there() -> None:
 def test_the_findings_of_the_catalogue_have_codes_names_and_fixes() -> None:
     assert len({kind.name for kind in CATALOGUE.values()}) == len(CATALOGUE)
     for code, kind in CATALOGUE.items():
-        assert re.fullmatch(r"SLP[1-3]\d\d", code)
+        assert re.fullmatch(r"SLP[1-4]\d\d", code)
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind.name)
         assert kind.what.endswith(".")
         assert kind.fix.endswith(".")

@@ -188,7 +188,7 @@ def test_a_failed_hand_over_is_undone(tmp_path: Path) -> None:
     finals[1].write_text("old")
     # when the third move fails
     with pytest.raises(FileNotFoundError):
-        output._hand_over(new, finals, aside=tmp_path / "old")
+        output._hand_over(new, finals, stale=(), aside=tmp_path / "old")
     # then the first two are undone
     assert tree(tmp_path / "out") == {"app": "/", "app/handler.py": "old", "app.json": "old"}
 
@@ -361,25 +361,33 @@ def test_files_that_came_later_are_not_deleted(tmp_path: Path) -> None:
     assert "package/model.bin" in refused(tmp_path / "app").what
 
 
-def test_the_working_directory_can_be_the_output_if_it_is_empty(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_links_and_folders_that_came_later_are_not_deleted(tmp_path: Path) -> None:
+    build_directory(tmp_path / "app", "package/handler.py")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "app" / "package" / "models").symlink_to(tmp_path / "models")
+    assert "package/models" in refused(tmp_path / "app").what
+
+    (tmp_path / "app" / "package" / "models").unlink()
+    (tmp_path / "app" / "mine").mkdir()
+    assert "mine" in refused(tmp_path / "app").what
+
+
+@pytest.mark.parametrize("name", [".", "..", "../sub"])
+def test_the_folder_that_the_user_is_in_is_not_pulled_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "app" / "sub").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "app" / "sub")
-    build_directory(Path(), "handler.py")
-    assert sorted(tree(tmp_path)) == ["app", "app/app.manifest.json", "app/sub", "app/sub/handler.py"]
+
+    with pytest.raises(OutputError, match="is the folder you are in") as caught, claimed(Path(name)):
+        pytest.fail("claimed")
+
+    assert (caught.value.where, sorted(tree(tmp_path))) == (name, ["app", "app/sub"])
 
 
 @pytest.mark.parametrize("output_name", ["/", "/.."])
 def test_the_root_is_no_place(output_name: str) -> None:
     with pytest.raises(OutputError, match="no place"), claimed(Path(output_name)):
-        pytest.fail("claimed")
-
-
-def test_the_folder_above_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sub").mkdir()
-    monkeypatch.chdir(tmp_path / "sub")
-    with pytest.raises(OutputError, match="did not put there"), claimed(Path("..")):
         pytest.fail("claimed")
 
 

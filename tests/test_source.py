@@ -213,6 +213,15 @@ def test_a_line_that_is_no_pattern_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path).where == f"{tmp_path}/sub/.slimpackignore:2"
 
 
+def test_a_line_that_could_take_ages_is_named(tmp_path: Path) -> None:
+    plant(tmp_path, {"a.py": "", ".slimpackignore": "# *a*a*a*a*a*\n*a*a*a*b\n"})
+    assert [file.path for file in read_source(tmp_path)] == ["a.py"]
+
+    plant(tmp_path, {".slimpackignore": "x\n*a*a*a*a*b/\n"})
+    problem = refused(tmp_path)
+    assert (problem.where, "more than 4 stars" in problem.what) == (f"{tmp_path}/.slimpackignore:2", True)
+
+
 def test_an_ignore_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_bytes(b"caf\xe9\n")
 

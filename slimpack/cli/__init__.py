@@ -1,76 +1,65 @@
-"""The command line: one file per verb, each of which parses, calls, prints and exits."""
+"""The command line: one file per verb, each of which parses, calls, prints and exits; ``main`` is the way in.
 
-from __future__ import annotations
+Nothing is imported here that takes time: a Ctrl-C that comes meanwhile shall find ``main`` at work.
+"""
 
+import os
 import sys
-import traceback
-from typing import NoReturn
 
-import click
+_INTERRUPTED = 2
+"""Exit code after Ctrl-C: there is no result, as after any other error."""
 
-from slimpack import __version__
-from slimpack.cli.build import build
-from slimpack.cli.cache import cache
-from slimpack.cli.explain import explain
-from slimpack.cli.report import report
-from slimpack.cli.rule import rule
-from slimpack.cli.terminal import debug_option, print_error
-from slimpack.errors import Interrupted, SlimpackError
-from slimpack.output import terminable
+_READER_GONE = 141
+"""Exit code when stdout is a pipe that nobody reads any more, as in ``| head -1``: the same for SIGPIPE."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="slimpack")
-def slimpack() -> None:
-    """Turn a requirements file into a machine-learning bundle that fits AWS Lambda.
-
-    Every option can also be set by a variable: --max-size by SLIMPACK_MAX_SIZE.
-
-    Exit codes: 0 fine, 1 a limit is breached or the bundle cannot run there, 2 anything that kept slimpack
-    from a result: usage, configuration, resolution, input or output.
-    """
-
-
-for command in (build, cache, explain, report, rule):
-    slimpack.add_command(command)
-    for verb in command.commands.values() if isinstance(command, click.Group) else (command,):
-        verb.params.append(debug_option())
-
-
-def main() -> NoReturn:
+def main() -> None:
     """Runs the command line; every way out passes here."""
-    state = {"debug": False}
     try:
-        with terminable():
-            code = slimpack.main(prog_name="slimpack", standalone_mode=False, obj=state)
-    except click.ClickException as problem:
-        problem.show()
-        sys.exit(problem.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        print_error(Interrupted("interrupted; nothing half-written is left"))
-        sys.exit(Interrupted.exit_code)
-    except SlimpackError as problem:
-        if state["debug"]:
-            traceback.print_exc()
-        print_error(problem)
-        sys.exit(problem.exit_code)
-    except Exception as problem:  # noqa: BLE001 -- the last way out: 1 would say that a limit is breached
-        if state["debug"]:
-            traceback.print_exc()
-        print_error(_unforeseen(problem))
-        sys.exit(SlimpackError.exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
+        _open_standard_streams()
+        from slimpack.cli.program import run
+
+        code = run()
+    except KeyboardInterrupt:
+        _tell_interrupted()
+        _flush()
+        os._exit(_INTERRUPTED)  # with sys.exit a second Ctrl-C would have its traceback after all
+    except BrokenPipeError:
+        code = _READER_GONE
+    _flush()
+    sys.exit(code)
 
 
-def _unforeseen(problem: Exception) -> SlimpackError:
-    """Returns the error for what no other part of slimpack has turned into one."""
-    if isinstance(problem, OSError):
-        return SlimpackError(
-            problem.strerror or str(problem),
-            where=str(problem.filename) if problem.filename else None,
-            fix="Check the path, the space and the rights there; --debug shows more.",
-        )
-    return SlimpackError(
-        f"{type(problem).__name__}: {problem}",
-        fix="This is a fault in slimpack: please report it with what --debug shows.",
-    )
+def _open_standard_streams() -> None:
+    """Sees to it that all three streams are there, and that stdout takes everything or fails."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The caller has closed it (>&-): what is opened next would be in its place. This gets that number.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is not None:
+        # Python's own drops what does not fit at once when PYTHONUNBUFFERED is set, as it is in many containers,
+        # and fails at a letter that the terminal does not know.
+        number, encoding = sys.stdout.fileno(), sys.stdout.encoding
+        sys.stdout = open(number, "w", encoding=encoding, errors="replace", closefd=False)  # noqa: SIM115 -- to the end
+
+
+def _tell_interrupted() -> None:
+    if sys.stderr is None:
+        return
+    after = "\n" if sys.stderr.isatty() else ""  # the terminal has just shown ^C
+    try:
+        sys.stderr.write(f"{after}error: interrupted; nothing half-written is left\n")
+    except OSError:  # nobody is there to be told
+        return
+
+
+def _flush() -> None:
+    """Empties the streams; what cannot be written has been told by now, and must not change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -9,29 +9,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import unquote
 
 import click
 
-from slimpack import config, target
-from slimpack.build import Options
-from slimpack.build import build as run
-from slimpack.cache import Cache, open_cache
 from slimpack.cli.cache import cache_limit_of, cache_options, root_of
-from slimpack.cli.terminal import Reporter, color, show, width
+from slimpack.cli.inputs import FilePath, config_option, option, placed
+from slimpack.cli.runs import events_of, function_of, run_options
+from slimpack.cli.terminal import Reporter, color, show, show_json, width
 from slimpack.errors import UsageError
-from slimpack.manifest import to_json
 from slimpack.model import Architecture, Kind
-from slimpack.output import writing
-from slimpack.plan import Wishes
-from slimpack.report.text import text
-from slimpack.resolve import interpreters
-from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from slimpack.build import Outcome
+    from slimpack.build import Options, Outcome
+    from slimpack.cache import Cache
     from slimpack.manifest import Manifest
+    from slimpack.verify.run import Trial
+    from slimpack.wheel import Limits
 
 _WORKERS = 8
 """Most worker processes that are started unasked: each may hold a library of several hundred megabytes."""
@@ -39,105 +35,90 @@ _WORKERS = 8
 _FORMATS = (".json", ".txt")
 
 
-def _read_config(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    """Makes what the configuration says the defaults of the other options."""
-    found = config.load(Path(value) if value else None, folder=Path.cwd())
-    context.default_map = {**found.options(), **(context.default_map or {})}
-
-
-def _option(*names: str, **settings: Any) -> Callable[..., Any]:  # noqa: ANN401 -- click's own settings
-    long = next(name for name in names if name.startswith("--"))
-    variable = long.split("/")[0].lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=f"SLIMPACK_{variable}", **settings)
-
-
 @click.command()
-@click.argument("requirements", type=click.Path(path_type=Path))
-@_option(
-    "--config",
-    is_eager=True,
-    expose_value=False,
-    callback=_read_config,
-    metavar="FILE",
-    type=click.Path(),
-    help="Configuration. [default: slimpack.toml, or [tool.slimpack] of pyproject.toml, in this folder]",
-)
+@click.argument("requirements", type=FilePath())
+@config_option()
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="PATH",
     envvar="SLIMPACK_OUTPUT",
-    help="The .zip, or the directory, to write; manifest and lock land beside it. "
-    "[default: dist/<requirements' stem>.zip]",
+    help="The .zip, or the directory, to write; manifest and lock land beside it. A file that is there already "
+    "is replaced, a directory only if slimpack wrote everything in it. [default: dist/<requirements' stem>.zip]",
 )
-@_option(
+@option(
     "--source",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="DIR",
     help="Folder with the app's own code and data.",
 )
-@_option("--runtime", metavar="NAME", help="Lambda runtime. [default: the newest with an interpreter here]")
-@_option(
+@option("--runtime", metavar="NAME", help="Lambda runtime. [default: the newest with an interpreter here]")
+@option(
     "--arch", type=click.Choice(get_args(Architecture)), default="x86_64", help="Processor. [default: x86_64]"
 )
-@_option(
+@option(
     "--kind",
     type=click.Choice(get_args(Kind)),
     default="lambda",
     help="What imports the bundle. [default: lambda]",
 )
-@_option("--layer", is_flag=True, help="Short for --kind lambda-layer.")
-@_option("--glibc", metavar="VERSION", help="Newest glibc symbol version of a custom target.")
-@_option(
+@option("--layer", is_flag=True, help="Short for --kind lambda-layer.")
+@option("--glibc", metavar="VERSION", help="Newest glibc symbol version of a custom target.")
+@option(
     "--max-size", metavar="SIZE", help="Unzipped size to stay below, such as 200MiB. [default: the target's]"
 )
-@_option(
+@option(
     "--resolver",
     type=click.Choice(["auto", "pip", "uv"]),
     default="auto",
     help="Who resolves. [default: auto]",
 )
-@_option("--upgrade", is_flag=True, help="Resolve anew, even if the lock beside the output still fits.")
-@_option("--enable", multiple=True, metavar="RULE", help="Apply an opt-in rule; may be repeated.")
-@_option("--disable", multiple=True, metavar="RULE", help="Do not apply a rule; may be repeated.")
-@_option(
+@option("--upgrade", is_flag=True, help="Resolve anew, even if the lock beside the output still fits.")
+@option("--enable", multiple=True, metavar="RULE", help="Apply an opt-in rule; may be repeated.")
+@option("--disable", multiple=True, metavar="RULE", help="Do not apply a rule; may be repeated.")
+@option(
     "--keep", multiple=True, metavar="PATTERN", help="Keep files whatever the rules say; may be repeated."
 )
-@_option("--remove", multiple=True, metavar="PATTERN", help="Remove files; may be repeated.")
-@_option(
+@option("--remove", multiple=True, metavar="PATTERN", help="Remove files; may be repeated.")
+@option(
     "--rules",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="DIR",
     help="Folder with rule files of your own; may be repeated.",
 )
-@_option(
+@option(
     "--compact/--no-compact", default=True, help="Drop from ELF files what no loader reads. [default: on]"
 )
-@_option("--max-wheel-size", metavar="SIZE", help="Unzipped size a wheel may have. [default: 8GiB]")
-@_option(
+@option("--max-wheel-size", metavar="SIZE", help="Unzipped size a wheel may have. [default: 8GiB]")
+@option(
     "--max-wheel-ratio",
     type=click.IntRange(1),
     metavar="N",
     help="How many times its compressed size a large file of a wheel may have. [default: 250]",
 )
-@_option(
+@option(
     "--jobs", type=click.IntRange(1, 256), metavar="N", help="Worker processes. [default: one a processor]"
 )
-@_option("--cache/--no-cache", default=True, help="Keep wheels and finished bundles. [default: on]")
+@option("--cache/--no-cache", default=True, help="Keep wheels and finished bundles. [default: on]")
 @cache_options
-@_option("--dry-run", is_flag=True, help="Do everything, then write nothing.")
-@_option(
+@run_options
+@option("--verify/--no-verify", default=True, help="Run the bundle before it is handed over. [default: on]")
+@option(
+    "--repair-rules", is_flag=True, help="Bring back what a run misses, whatever rule took it, and say so."
+)
+@option("--dry-run", is_flag=True, help="Do everything, then write nothing.")
+@option(
     "--report",
     "reports",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="FILE",
     help="Also write the report to a file: .txt or .json; may be repeated.",
 )
-@_option("--json", "as_json", is_flag=True, help="Print the manifest instead of the report.")
-@_option("-q", "--quiet", is_flag=True, help="No progress, and no report unless it is bad news.")
+@option("--json", "as_json", is_flag=True, help="Print the manifest instead of the report.")
+@option("-q", "--quiet", is_flag=True, help="No progress, and no report unless it is bad news.")
 @click.pass_context
 def build(context: click.Context, /, requirements: Path, **given: Any) -> None:  # noqa: ANN401 -- click's values
     """Turn REQUIREMENTS into a bundle for AWS Lambda, and account for every byte of it.
@@ -145,27 +126,37 @@ def build(context: click.Context, /, requirements: Path, **given: Any) -> None: 
     REQUIREMENTS is a requirements.txt, or a pylock.toml. The bundle is written even if it is over the limit;
     the exit code is 1 then.
     """
-    options = _options(requirements, given)
+    from slimpack.build import build as run
+    from slimpack.manifest import to_json
+    from slimpack.report.text import text
+
+    with placed():
+        options = _options(requirements, given)
     for path in given["reports"]:
         if path.suffix not in _FORMATS:
             raise UsageError(
                 f"no report of this kind: {path.name}", where="--report", fix="End it with .txt or .json."
             )
         _check_report(path)
-    with Reporter(quiet=given["quiet"]) as progress, _cache(given) as cache:
+    with placed(), Reporter(quiet=given["quiet"]) as progress, _cache(given) as cache:
         outcome = run(options, cache=cache, today=datetime.now(UTC).date(), progress=progress)
     manifest = outcome.manifest
     if given["as_json"]:
-        show(to_json(manifest))
+        show_json(to_json(manifest))
     elif not given["quiet"] or manifest.failed:
-        show(text(manifest, name=options.output.name, width=width(), color=color()))
+        show(text(manifest, name=outcome.bundle_path.name, width=width(), color=color()))
         show(_written(options, outcome))
     for path in given["reports"]:
-        _write_report(path, manifest, options.output.name)
+        _write_report(path, manifest, outcome.bundle_path.name)
     context.exit(1 if manifest.failed else 0)
 
 
 def _options(requirements: Path, given: dict[str, Any]) -> Options:
+    from slimpack import config, target
+    from slimpack.build import Options
+    from slimpack.plan import Wishes
+    from slimpack.resolve import interpreters
+
     kind: Kind = "lambda-layer" if given["layer"] else given["kind"]
     if given["layer"] and given["kind"] not in {"lambda", "lambda-layer"}:
         raise UsageError("--layer contradicts --kind", where="--layer", fix="Give only one of them.")
@@ -194,10 +185,33 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         limits=_limits(given["max_wheel_size"], given["max_wheel_ratio"]),
         jobs=given["jobs"] or min(len(os.sched_getaffinity(0)), _WORKERS),
         dry_run=given["dry_run"],
+        trial=_trial(given) if given["verify"] else None,
+    )
+
+
+def _trial(given: dict[str, Any]) -> Trial:
+    """Returns what to run; without a handler, packages are imported only."""
+    from slimpack.verify.run import Trial
+
+    if given["event"] and not given["handler"]:
+        raise UsageError(
+            "there is an event, but no handler",
+            where="--event",
+            fix="Name it, such as --handler app.handler.",
+        )
+    return Trial(
+        function=function_of(given, handler=given["handler"]) if given["handler"] else None,
+        events=events_of(given),
+        float_tolerance=given["float_tolerance"],
+        interpreter=given["interpreter"],
+        repair=given["repair_rules"],
     )
 
 
 def _limits(size: str | int | None, ratio: int | None) -> Limits:
+    from slimpack import config
+    from slimpack.wheel import Limits
+
     limits = Limits()
     if size is not None:
         limits = replace(limits, size=config.size(size, where="--max-wheel-size"))
@@ -207,11 +221,13 @@ def _limits(size: str | int | None, ratio: int | None) -> Limits:
 def _stem(requirements: Path) -> str:
     """Returns the default name of a bundle: the file's, without suffix and without PEP 751's prefix."""
     stem = requirements.stem
-    return stem.removeprefix("pylock.") if stem.startswith("pylock.") else stem
+    return unquote(stem.removeprefix("pylock.")) if stem.startswith("pylock.") else stem
 
 
 @contextmanager
 def _cache(given: dict[str, Any]) -> Iterator[Cache]:
+    from slimpack.cache import Cache, open_cache
+
     if not given["cache"]:
         with tempfile.TemporaryDirectory(prefix="slimpack-") as folder:
             yield Cache(root=Path(folder), problem="switched off", wheel_store=Path(folder))
@@ -224,6 +240,10 @@ def _cache(given: dict[str, Any]) -> Iterator[Cache]:
 
 
 def _write_report(path: Path, manifest: Manifest, name: str) -> None:
+    from slimpack.manifest import to_json
+    from slimpack.output import writing
+    from slimpack.report.text import text
+
     content = to_json(manifest) if path.suffix == ".json" else text(manifest, name=name)
     new = path.with_name(f".{path.name}.new")
     with writing(path):
@@ -250,9 +270,11 @@ def _written(options: Options, outcome: Outcome) -> str:
     if options.dry_run:
         return "\ndry run: nothing was written\n"
     lock = " (still fits; --upgrade resolves anew)" if outcome.reused_lock else ""
-    cached = " (from the cache)" if outcome.cached else ""
+    how = " (from the cache)" if outcome.cached else ""
+    if outcome.bundle_path != options.output:
+        how = " (verification failed)"
     return f"""
-bundle    {options.output}{cached}
+bundle    {outcome.bundle_path}{how}
 manifest  {outcome.manifest_path}
 lock      {outcome.lock_path}{lock}
 """

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from slimpack import config
 from slimpack.cache import DEFAULT_LIMIT_BYTES, clean, default_root, prune
 from slimpack.cache import info as contents
-from slimpack.cli.terminal import show
-from slimpack.report.text import mebibytes
+from slimpack.cli.inputs import FilePath, placed
+from slimpack.cli.terminal import show, show_json
+from slimpack.report.words import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from slimpack.cache import Pruned
 
@@ -26,7 +26,7 @@ def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that say where the cache is and how large it may become."""
     folder = click.option(
         "--cache-dir",
-        type=click.Path(),
+        type=FilePath(),
         metavar="DIR",
         envvar="SLIMPACK_CACHE_DIR",
         help="Folder of the cache. [default: slimpack in the user's cache folder]",
@@ -40,14 +40,19 @@ def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return folder(limit(command))
 
 
-def root_of(cache_dir: str | None) -> Path:
+def root_of(cache_dir: Path | None) -> Path:
     """Returns the folder of the cache that the options speak of."""
-    return Path(cache_dir) if cache_dir else default_root(os.environ)
+    return cache_dir or default_root(os.environ)
 
 
 def cache_limit_of(cache_limit: str | int | None) -> int:
     """Returns the size in bytes that the cache is pruned to."""
-    return DEFAULT_LIMIT_BYTES if cache_limit is None else config.size(cache_limit, where="--cache-limit")
+    if cache_limit is None:
+        return DEFAULT_LIMIT_BYTES
+    from slimpack import config
+
+    with placed():
+        return config.size(cache_limit, where="--cache-limit")
 
 
 @click.group()
@@ -57,7 +62,7 @@ def cache() -> None:
 
 @cache.command("dir")
 @cache_options
-def directory(cache_dir: str | None, cache_limit: str | None) -> None:  # noqa: ARG001 -- all verbs take both
+def directory(cache_dir: Path | None, cache_limit: str | None) -> None:  # noqa: ARG001 -- all verbs take both
     """Print the folder of the cache."""
     show(f"{root_of(cache_dir)}\n")
 
@@ -65,12 +70,12 @@ def directory(cache_dir: str | None, cache_limit: str | None) -> None:  # noqa: 
 @cache.command()
 @cache_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(cache_dir: str | None, cache_limit: str | None, *, as_json: bool) -> None:
+def info(cache_dir: Path | None, cache_limit: str | None, *, as_json: bool) -> None:
     """Show what the cache holds."""
     held = contents(root_of(cache_dir))
     limit = cache_limit_of(cache_limit)
     if as_json:
-        show(json.dumps({**asdict(held), "limit_bytes": limit}, default=str) + "\n")
+        show_json(json.dumps({**asdict(held), "limit_bytes": limit}, default=str) + "\n")
         return
     show(
         f"folder   {held.root}\n"
@@ -83,7 +88,7 @@ def info(cache_dir: str | None, cache_limit: str | None, *, as_json: bool) -> No
 @cache.command("prune")
 @cache_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def prune_cache(cache_dir: str | None, cache_limit: str | None, *, as_json: bool) -> None:
+def prune_cache(cache_dir: Path | None, cache_limit: str | None, *, as_json: bool) -> None:
     """Remove what was not used for the longest time until the cache is within its limit."""
     _show_removed(prune(root_of(cache_dir), limit_bytes=cache_limit_of(cache_limit)), as_json=as_json)
 
@@ -91,11 +96,13 @@ def prune_cache(cache_dir: str | None, cache_limit: str | None, *, as_json: bool
 @cache.command("clean")
 @cache_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def clean_cache(cache_dir: str | None, cache_limit: str | None, *, as_json: bool) -> None:  # noqa: ARG001 -- as above
+def clean_cache(cache_dir: Path | None, cache_limit: str | None, *, as_json: bool) -> None:  # noqa: ARG001 -- as above
     """Remove all wheels and bundles from the cache."""
     _show_removed(clean(root_of(cache_dir)), as_json=as_json)
 
 
 def _show_removed(pruned: Pruned, *, as_json: bool) -> None:
-    words = f"removed {pruned.entries} entries, {mebibytes(pruned.bytes)}"
-    show((json.dumps(asdict(pruned)) if as_json else words) + "\n")
+    if as_json:
+        show_json(json.dumps(asdict(pruned)) + "\n")
+    else:
+        show(f"removed {pruned.entries} entries, {mebibytes(pruned.bytes)}\n")

@@ -7,24 +7,15 @@ from pathlib import Path
 
 import click
 
-from slimpack.cli.inputs import find_manifest, read_manifest
-from slimpack.cli.terminal import color, show, width
+from slimpack.cli.inputs import find_manifest, manifest_option, read_manifest
+from slimpack.cli.terminal import color, show, show_json, width
 from slimpack.errors import UsageError
-from slimpack.manifest import as_plain
-from slimpack.report.explain import explanation
-from slimpack.rules import patterns
 
 
 @click.command()
 @click.argument("path")
-@click.option(
-    "-m",
-    "--manifest",
-    "manifest_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    envvar="SLIMPACK_MANIFEST",
-    help="The .manifest.json of the build, or the bundle it lies beside. [default: the only one in dist/]",
+@manifest_option(
+    "The .manifest.json of the build, or the bundle it lies beside. [default: the only one in dist/]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(path: str, manifest_path: Path | None, *, as_json: bool) -> None:
@@ -32,6 +23,10 @@ def explain(path: str, manifest_path: Path | None, *, as_json: bool) -> None:
 
     PATH is a path in the bundle, or a gitignore-style pattern such as 'numpy/**/tests/'.
     """
+    from slimpack.manifest import as_plain
+    from slimpack.report.explain import explanation
+    from slimpack.rules import patterns
+
     manifest_path = manifest_path or find_manifest(Path("dist"))
     manifest = read_manifest(manifest_path)
     files = [file for file in manifest.files if file.path == path]
@@ -45,6 +40,6 @@ def explain(path: str, manifest_path: Path | None, *, as_json: bool) -> None:
             fix="Give a path relative to the bundle's root, or a gitignore-style pattern.",
         )
     if as_json:
-        show(json.dumps([as_plain(file) for file in files], indent=1) + "\n")
+        show_json(json.dumps([as_plain(file) for file in files], indent=1) + "\n")
     else:
         show(explanation(manifest, files, width=width(), color=color()))

@@ -1,20 +1,125 @@
-"""What the verbs read: saved manifests."""
+"""What the verbs read: paths, saved manifests, and where the value of an option came from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from slimpack import manifest
-from slimpack.errors import ManifestError, UsageError
-from slimpack.output import is_zip
+import click
+from click.core import ParameterSource
+
+from slimpack.errors import ConfigError, ManifestError, RuleError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from slimpack.manifest import Manifest
 
 _LARGEST = 512 * 2**20
 """Bytes beyond which a file is no manifest; one of 100,000 files has 30 MB."""
+
+_CONFIG_FILE = "slimpack.config"
+"""Key of the context's ``meta`` under which the configuration file is noted."""
+
+
+class FilePath(click.Path):
+    """A path with a name: an empty one, as an unset variable of a script leaves it, is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:  # noqa: ANN401 -- as click has it
+        """Returns the path."""
+        if not os.fspath(value):
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def option(*names: str, **settings: Any) -> Callable[..., Any]:  # noqa: ANN401 -- click's own settings
+    """Returns an option that a variable can set as well: ``--max-size`` is set by ``SLIMPACK_MAX_SIZE``."""
+    long = next(name for name in names if name.startswith("--"))
+    variable = long.split("/")[0].lstrip("-").replace("-", "_").upper()
+    return click.option(*names, envvar=f"SLIMPACK_{variable}", **settings)
+
+
+def config_option() -> Callable[..., Any]:
+    """Returns the option that names a configuration file, which sets the defaults of all the other options."""
+    return option(
+        "--config",
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        metavar="FILE",
+        type=click.Path(),
+        help="Configuration. [default: slimpack.toml, or [tool.slimpack] of pyproject.toml, in this folder]",
+    )
+
+
+def _read_config(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    from slimpack import config
+
+    found = config.load(Path(value) if value else None, folder=Path())
+    note_config(context, str(found.file), found.config.options())
+
+
+def manifest_option(help: str) -> Callable[..., Any]:  # noqa: A002 -- click's word
+    """Returns the option that names a saved manifest.
+
+    Args:
+        help: What the verb does with it.
+    """
+    return click.option(
+        "-m",
+        "--manifest",
+        "manifest_path",
+        type=FilePath(),
+        metavar="FILE",
+        envvar="SLIMPACK_MANIFEST",
+        help=help,
+    )
+
+
+def note_config(context: click.Context, file: str | None, options: dict[str, Any]) -> None:
+    """Makes what a configuration file says the defaults of a verb's options.
+
+    Args:
+        context: The verb's.
+        file: The file, for messages; None if there is none.
+        options: Values by name of the option.
+    """
+    context.meta[_CONFIG_FILE] = file
+    context.default_map = {**options, **(context.default_map or {})}
+
+
+def origin(context: click.Context, parameter: click.Parameter) -> str | None:
+    """Returns where the value of an option came from: a variable, or a file and its key.
+
+    None stands for the command line.
+    """
+    source = context.get_parameter_source(parameter.name or "")
+    if source is ParameterSource.ENVIRONMENT:
+        variables = parameter.envvar
+        return variables if isinstance(variables, str) else ", ".join(variables or ())
+    if source is ParameterSource.DEFAULT_MAP:
+        return f"{context.meta[_CONFIG_FILE]}: {(parameter.name or '').replace('_', '-')}"
+    return None
+
+
+@contextmanager
+def placed() -> Iterator[None]:
+    """Lets an error about an option name what the user has written: the option, a variable, or a file's key."""
+    try:
+        yield
+    except (ConfigError, RuleError, UsageError) as problem:
+        context = click.get_current_context()
+        for parameter in context.command.params:
+            if problem.where in {parameter.name, *parameter.opts}:
+                problem.where = origin(context, parameter) or max(parameter.opts, key=len)
+        raise
 
 
 def find_manifest(folder: Path) -> Path:
@@ -46,6 +151,9 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ManifestError: There is none, or it cannot be read as one.
     """
+    from slimpack import manifest
+    from slimpack.output import is_zip
+
     path = path.absolute()
     beside = path.parent / f"{path.stem if is_zip(path) else path.name}.manifest.json"
     file = path if path.suffix == ".json" else beside

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from slimpack.cli.inputs import read_manifest
-from slimpack.cli.terminal import color, show, width
-from slimpack.manifest import to_json
-from slimpack.report.text import text
+from slimpack.cli.inputs import FilePath, read_manifest
+from slimpack.cli.terminal import color, show, show_json, width
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
-@click.argument("manifest_path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.argument("manifest_path", metavar="MANIFEST", type=FilePath())
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest itself.")
 def report(manifest_path: Path, *, as_json: bool) -> None:
     """Show the account of a bundle.
 
     MANIFEST is the .manifest.json of a build, or the bundle that it lies beside.
     """
+    from slimpack.manifest import to_json
+    from slimpack.report.text import text
+
     manifest = read_manifest(manifest_path)
-    name = manifest_path.name.removesuffix(".manifest.json")
-    show(to_json(manifest) if as_json else text(manifest, name=name, width=width(), color=color()))
+    if as_json:
+        show_json(to_json(manifest))
+    else:
+        name = manifest_path.absolute().name.removesuffix(".manifest.json")
+        show(text(manifest, name=name, width=width(), color=color()))

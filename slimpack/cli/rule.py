@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from slimpack.cli.inputs import read_manifest
-from slimpack.cli.terminal import color, show, width
+from slimpack.cli.inputs import FilePath, manifest_option, read_manifest
+from slimpack.cli.terminal import color, show, show_json, width
 from slimpack.errors import UsageError
-from slimpack.findings import CATALOGUE
-from slimpack.manifest import as_plain
-from slimpack.report import rule as report
-from slimpack.rules import load_rules
-from slimpack.schema import suggest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
@@ -24,20 +22,12 @@ from slimpack.schema import suggest
     "--rules",
     "folders",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="DIR",
     envvar="SLIMPACK_RULES",
     help="A folder with rule files of your own; may be repeated.",
 )
-@click.option(
-    "-m",
-    "--manifest",
-    "manifest_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    envvar="SLIMPACK_MANIFEST",
-    help="Also tell what the rule did in this build.",
-)
+@manifest_option("Also tell what the rule did in this build.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rule(name: str | None, folders: tuple[Path, ...], manifest_path: Path | None, *, as_json: bool) -> None:
     """Explain a rule or a finding: what, why, on what evidence, what breaks.
@@ -45,10 +35,18 @@ def rule(name: str | None, folders: tuple[Path, ...], manifest_path: Path | None
     ID is a rule such as numpy/tests, a pattern such as 'tensorflow/*', or the code of a finding such as
     SLP101. Without it, all rules are listed.
     """
+    from slimpack.findings import CATALOGUE
+    from slimpack.manifest import as_plain
+    from slimpack.report import rule as report
+    from slimpack.rules import load_rules
+    from slimpack.schema import suggest
+
     if name is not None and name.upper() in CATALOGUE:
         kind = CATALOGUE[name.upper()]
-        plain = json.dumps(dataclasses.asdict(kind)) + "\n"
-        show(plain if as_json else report.finding(kind, width=width(), color=color()))
+        if as_json:
+            show_json(json.dumps(dataclasses.asdict(kind)) + "\n")
+        else:
+            show(report.finding(kind, width=width(), color=color()))
         return
     book = load_rules(folders)
     wanted = book.rules if name is None else book.matching(name)
@@ -68,7 +66,7 @@ def rule(name: str | None, folders: tuple[Path, ...], manifest_path: Path | None
             }
             for one in wanted
         ]
-        show(json.dumps(records, indent=1) + "\n")
+        show_json(json.dumps(records, indent=1) + "\n")
     elif name is None:
         show(report.catalogue(wanted, width=width(), color=color()))
     else:

@@ -6,11 +6,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.text import Text
-
-from slimpack.report.text import mebibytes, render, safe
+from slimpack.report.fold import fold
+from slimpack.report.words import mebibytes, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,12 +29,14 @@ def explanation(manifest: Manifest, files: Sequence[FileRecord], *, width: int, 
     """
     reasons = {rule.id: rule.reason for rule in manifest.rules}
     prefix = manifest.target.prefix
-    return render(*(_file(file, reasons, prefix) for file in files), width=width, color=color)
-
-
-def _file(file: FileRecord, reasons: dict[str, str], prefix: str) -> RenderableType:
-    lines = [Padding(Text(safe(line)), (0, 0, 0, 2)) for line in _lines(file, reasons, prefix)]
-    return Group(Text(safe(file.path), style="bold"), *lines)
+    bold, plain = ("\x1b[1m", "\x1b[0m") if color else ("", "")
+    shown: list[str] = []
+    for file in files:
+        shown += (f"{bold}{line}{plain}" for line in fold(safe(file.path), width))
+        for words in _lines(file, reasons, prefix):
+            shown += (f"  {line}" for line in fold(safe(words), width - 2))
+        shown.append("")
+    return "\n".join(shown)
 
 
 def _lines(file: FileRecord, reasons: dict[str, str], prefix: str) -> Iterator[str]:
@@ -48,6 +47,8 @@ def _lines(file: FileRecord, reasons: dict[str, str], prefix: str) -> Iterator[s
     if file.overruled is not None:
         yield f"{file.overruled.rule} would remove it: {reasons.get(file.overruled.rule, '')}"
         yield f"kept, because kept code needs it: {file.overruled.by}"
+    if file.cleared_by is not None:
+        yield f"{mebibytes(file.cleared)} cleared by {file.cleared_by}: {reasons.get(file.cleared_by, '')}"
     if file.note:
         yield file.note
     if file.rule is None and file.overruled is None and file.decision in {"kept", "compacted"}:

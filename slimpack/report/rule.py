@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from slimpack.model import Action, Risk
-from slimpack.report.text import mebibytes, render, safe
+from slimpack.report.table import Column, table
+from slimpack.report.text import render
+from slimpack.report.words import mebibytes, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,16 +24,20 @@ if TYPE_CHECKING:
 
 def catalogue(rules: Iterable[Rule], *, width: int, color: bool) -> str:
     """Returns a table of rules with what their newest evidence took."""
-    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
-    table.add_column("Rule", overflow="fold")
-    table.add_column("Does")
-    table.add_column("Risk", no_wrap=True)
-    table.add_column("Measured", justify="right", no_wrap=True)
-    for rule in rules:
-        table.add_row(
-            Text(safe(rule.id)), rule.action.value, rule.risk.value, mebibytes(rule.evidence[0].bytes)
-        )
-    return render(table, width=width, color=color)
+    shown = table(
+        (
+            Column(header="Rule", folds_to=24),
+            Column(header="Does", folds_to=6, goes=2),
+            Column(header="Risk", folds_to=6),
+            Column(header="Measured", goes=1),
+        ),
+        [
+            (safe(rule.id), rule.action.value, rule.risk.value, mebibytes(rule.evidence[0].bytes))
+            for rule in rules
+        ],
+        width=width,
+    )
+    return render(shown, width=width, color=color)
 
 
 def rules(
@@ -77,6 +82,7 @@ def _lines(rule: Rule) -> Iterator[tuple[str, str]]:
         Action.REMOVE: "removes",
         Action.KEEP: "keeps, whatever other rules say,",
         Action.ADD: "adds, where it is missing,",
+        Action.CLEAR: f"clears the ELF sections {', '.join(rule.sections)} of",
     }
     what = "the whole distribution" if rule.whole else ", ".join(rule.paths)
     yield "What", f"{words[rule.action]} {what}"

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import io
-import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from slimpack.model import Severity
+from slimpack.report.table import Column, table
+from slimpack.report.words import duration, mebibytes, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slimpack.manifest import FileRecord, Manifest, RuleRecord
+    from rich.table import Table
+
+    from slimpack.manifest import FileRecord, Manifest, RuleRecord, VerificationRecord
     from slimpack.model import Finding
+
 
 _ROWS = 15
 """Packages shown one by one; the smaller ones share a row."""
 
+_PACKAGE = 14
+"""Least width of the first column, for the looks of it."""
+
+_BAR = 40
+"""Width of the bar where there is room for it."""
+
 _SHOWN = 6
 """Files or findings of one kind shown one by one."""
+
+_ANSWER = 200
+"""Characters of an answer that are shown."""
 
 _STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
@@ -42,14 +53,15 @@ def text(manifest: Manifest, *, name: str, width: int = 80, color: bool = False)
     """
     return render(
         _headline(manifest, name),
-        _packages(manifest),
-        _rules(manifest),
+        _packages(manifest, width),
+        _rules(manifest, width),
         _overruled(manifest.files),
         _repairs(manifest.files),
+        _ran(manifest.verification),
         _findings(manifest.findings),
         _help(manifest) if manifest.over_limit else None,
         _verdict(manifest, width),
-        _upload(manifest, name),
+        _upload(manifest, name, width),
         width=width,
         color=color,
     )
@@ -83,77 +95,60 @@ def render(*parts: RenderableType | None, width: int, color: bool) -> str:
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
 
 
-def safe(words: str) -> str:
-    """Returns a name from a wheel or manifest without anything that could steer a terminal."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in {"Cc", "Cf"} else c for c in words
-    )
-
-
-def mebibytes(size: int) -> str:
-    """Returns a size in bytes as MiB with one digit; below a tenth of one, in KiB or bytes."""
-    for unit, factor in (("MiB", 2**20), ("KiB", 2**10)):
-        if abs(size) >= factor / 10:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{size} B"
-
-
 def _headline(manifest: Manifest, name: str) -> Text:
     target = manifest.target
     line = Text(safe(name), style="bold")
-    line.append(
-        f" for {target.kind}, {target.runtime}, {target.architecture}, {target.system}", style="not bold"
-    )
+    place = f"{target.kind}, {safe(target.runtime)}, {target.architecture}, {safe(target.system)}"
+    line.append(f" for {place}", style="not bold")
     return line
 
 
-def _packages(manifest: Manifest) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, show_footer=True)
+def _packages(manifest: Manifest, width: int) -> Table:
     totals = manifest.totals
-    table.add_column("Package", footer="total", overflow="fold", min_width=14)
-    table.add_column("Version", overflow="fold")
-    table.add_column("Before", footer=mebibytes(totals.size_before), justify="right", no_wrap=True)
-    table.add_column("After", footer=mebibytes(totals.size_after), justify="right", no_wrap=True)
-    saved = totals.size_before - totals.size_after
-    table.add_column("Saved", footer=mebibytes(saved), justify="right", no_wrap=True)
-    table.add_column("Share", footer="100 %" if totals.size_after else "", justify="right", no_wrap=True)
     versions = {one.name: one.version for one in manifest.distributions}
-    rows = sorted(manifest.by_owner().items(), key=lambda row: (-row[1][1], -row[1][0], row[0]))
-    shown, rest = (rows, []) if len(rows) <= _ROWS + 1 else (rows[:_ROWS], rows[_ROWS:])
-    cells = [(safe(owner), safe(versions.get(owner, "")), *sizes) for owner, sizes in shown]
+    owners = sorted(manifest.by_owner().items(), key=lambda row: (-row[1][1], -row[1][0], row[0]))
+    shown, rest = (owners, []) if len(owners) <= _ROWS + 1 else (owners[:_ROWS], owners[_ROWS:])
+    rows = [(safe(owner), safe(versions.get(owner, "")), *sizes) for owner, sizes in shown]
     if rest:
-        cells.append((f"{len(rest)} smaller", "", sum(s[0] for _, s in rest), sum(s[1] for _, s in rest)))
-    for owner, version, before, after in cells:
-        share = f"{100 * after / totals.size_after:.0f} %" if totals.size_after else ""
-        table.add_row(
-            Text(owner), Text(version), mebibytes(before), mebibytes(after), mebibytes(before - after), share
-        )
-    return table
+        rows.append((f"{len(rest)} smaller", "", sum(s[0] for _, s in rest), sum(s[1] for _, s in rest)))
+    whole = totals.size_after
+    return table(
+        (
+            Column(header="Package".ljust(_PACKAGE), footer="total", folds_to=20),
+            Column(header="Version", folds_to=10, goes=2),
+            Column(header="Before", footer=mebibytes(totals.size_before), goes=4, cramps=True),
+            Column(header="After", footer=mebibytes(whole)),
+            Column(header="Saved", footer=mebibytes(totals.size_before - whole), goes=3),
+            Column(header="Share", footer="100 %" if whole else "", goes=1),
+        ),
+        [
+            (
+                *(owner, version, mebibytes(before), mebibytes(after), mebibytes(before - after)),
+                f"{100 * after / whole:.0f} %" if whole else "",
+            )
+            for owner, version, before, after in rows
+        ],
+        width=width,
+    )
 
 
-def _rules(manifest: Manifest) -> RenderableType | None:
+def _rules(manifest: Manifest, width: int) -> RenderableType | None:
     compacted = [file for file in manifest.files if file.decision == "compacted"]
     rows = [(safe(rule.id), rule.files, rule.bytes) for rule in manifest.rules if rule.files]
     if compacted:
-        saved = sum(file.size_before - file.size_after for file in compacted)
+        saved = sum(file.size_before - file.size_after - file.cleared for file in compacted)
         rows.append(("compaction of ELF files", len(compacted), saved))
     if not rows:
         return None
     rows.sort(key=lambda row: -row[2])
-    table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
-    table.add_column("Saved by", overflow="fold")
-    table.add_column("Files", justify="right", no_wrap=True)
-    table.add_column("Saved", justify="right", no_wrap=True)
-    for words, files, size in rows[:_ROWS]:
-        table.add_row(Text(words), f"{files:,}", mebibytes(size))
-    if rows[_ROWS:]:
-        rest = rows[_ROWS:]
-        table.add_row(
-            f"{len(rest)} more rules",
-            f"{sum(row[1] for row in rest):,}",
-            mebibytes(sum(row[2] for row in rest)),
-        )
-    return table
+    if rest := rows[_ROWS:]:
+        more = (f"{len(rest)} more rules", sum(row[1] for row in rest), sum(row[2] for row in rest))
+        rows = [*rows[:_ROWS], more]
+    return table(
+        (Column(header="Saved by", folds_to=24), Column(header="Files", goes=1), Column(header="Saved")),
+        [(words, f"{files:,}", mebibytes(size)) for words, files, size in rows],
+        width=width,
+    )
 
 
 def _overruled(files: Iterable[FileRecord]) -> RenderableType | None:
@@ -179,6 +174,25 @@ def _repairs(files: Iterable[FileRecord]) -> RenderableType | None:
     )
 
 
+def _ran(record: VerificationRecord | None) -> RenderableType | None:
+    """Returns what was run before the bundle was handed over."""
+    if record is None:
+        return None
+    imports = [one for one in record.tried if one.what == "import"]
+    works = sum(one.problem is None for one in imports)
+    lines = [f"{works} of {len(imports)} packages import"] if imports else []
+    if record.init_seconds is not None:
+        peak = "" if record.peak_bytes is None else f", {mebibytes(record.peak_bytes)} of memory at most"
+        lines.append(f"init {duration(record.init_seconds)}{peak}")
+    answers = iter(record.answers)
+    for one in record.tried:
+        if one.what == "event":
+            took = "" if one.seconds is None else f" {duration(one.seconds)}"
+            said = one.problem or " ".join(next(answers, "started").split())
+            lines.append(f"{one.name}{took}: {said if len(said) <= _ANSWER else f'{said[:_ANSWER]}…'}")
+    return _section("Run as on Lambda, on this machine", lines)
+
+
 def _section(title: str, lines: Sequence[str]) -> RenderableType | None:
     if not lines:
         return None
@@ -196,11 +210,11 @@ def _findings(found: Sequence[Finding]) -> RenderableType | None:
     for code, group in groupby(found, key=lambda finding: finding.code):
         same = list(group)
         for finding in same[:_SHOWN]:
-            line = Text(f"{finding.severity.value} {finding.code} ", style=_STYLE[finding.severity])
+            line = Text(f"{finding.severity.value} {safe(finding.code)} ", style=_STYLE[finding.severity])
             line.append(f"{safe(finding.place)}: {safe(finding.message)}", style="default not bold")
             parts.append(line)
         if len(same) > _SHOWN:
-            parts.append(Text(f"and {len(same) - _SHOWN} more {code}"))
+            parts.append(Text(f"and {len(same) - _SHOWN} more {safe(code)}"))
         fixes = dict.fromkeys(finding.fix for finding in same[:_SHOWN] if finding.fix)
         parts += [Padding(Text(f"fix: {safe(fix)}"), (0, 0, 0, 2)) for fix in fixes]
     return Group(*parts)
@@ -222,17 +236,16 @@ def _help(manifest: Manifest) -> RenderableType:
 
 def _only_for(manifest: Manifest, name: str) -> tuple[str, ...]:
     """Returns the requested distributions that a distribution is here for, without itself."""
-    by_name = {one.name: one for one in manifest.distributions}
+    needed_by: dict[str, list[str]] = defaultdict(list)
+    for one in manifest.distributions:
+        for required in one.requires:
+            needed_by[required].append(one.name)
     seen, queue = {name}, [name]
     while queue:
-        wanted = queue.pop()
-        for one in by_name.values():
-            if wanted in one.requires and one.name not in seen:
-                seen.add(one.name)
-                queue.append(one.name)
-    return tuple(
-        sorted(root for root in seen if root in by_name and by_name[root].requested and root != name)
-    )
+        new = set(needed_by[queue.pop()]) - seen
+        seen |= new
+        queue += new
+    return tuple(one.name for one in manifest.distributions if one.requested and one.name in seen - {name})
 
 
 def _offer(offer: RuleRecord) -> str:
@@ -248,21 +261,9 @@ def _bullet(words: str) -> RenderableType:
 
 def _verdict(manifest: Manifest, width: int) -> RenderableType:
     size, limit = manifest.totals.size_after, manifest.target.size_limit
-    columns = max(10, min(40, width - 40))
-    filled = min(columns, round(columns * size / limit)) if limit else columns
-    over = manifest.over_limit
-    share = f"{100 * size / limit:.1f} %" if limit else ""
-    bar = Text("[")
-    bar.append("#" * filled, style="red" if over else "green")
-    bar.append("." * (columns - filled) + "] ")
-    bar.append(f"{mebibytes(size)} of {mebibytes(limit)} ({share})", style="bold")
-    left = limit - size
-    words = (
-        f"OVER the limit by {mebibytes(size - limit + 1)}: {size:,} bytes, must stay below {limit:,}"
-        if over
-        else f"fits, {mebibytes(left)} left: {size:,} bytes, must stay below {limit:,}"
-    )
-    lines = [bar, Text(words, style="bold red" if over else "")]
+    share = f" ({100 * size / limit:.1f} %)" if limit else ""
+    amount = f"{mebibytes(size)} of {mebibytes(limit)}{share}"
+    lines = [_bar(manifest, amount, width), _judgement(manifest)]
     if manifest.totals.archive_size is not None:
         lines.append(
             Text(f"zip: {mebibytes(manifest.totals.archive_size)} ({manifest.totals.archive_size:,} bytes)")
@@ -270,22 +271,51 @@ def _verdict(manifest: Manifest, width: int) -> RenderableType:
     return Group(*lines)
 
 
-def _upload(manifest: Manifest, name: str) -> RenderableType | None:
+def _judgement(manifest: Manifest) -> Text:
+    """Returns in a line whether the bundle fits."""
+    size, limit = manifest.totals.size_after, manifest.target.size_limit
+    if not manifest.totals.files_after:
+        return Text("EMPTY: not one file is left in the bundle", style="bold red")
+    if manifest.over_limit:
+        words = f"OVER the limit by {mebibytes(size - limit + 1)}: {size:,} bytes, must stay below {limit:,}"
+        return Text(words, style="bold red")
+    return Text(f"fits, {mebibytes(limit - size)} left: {size:,} bytes, must stay below {limit:,}")
+
+
+def _bar(manifest: Manifest, amount: str, width: int) -> Text:
+    """Returns how full the target is as a bar, before the amount or, where there is no room, above it."""
+    size, limit = manifest.totals.size_after, manifest.target.size_limit
+    beside = min(_BAR, width - len(amount) - 3)
+    apart = beside < _BAR // 2
+    columns = min(_BAR, width - 2) if apart else beside
+    filled = min(columns, round(columns * size / limit)) if limit else columns
+    bar = Text("[")
+    bar.append("#" * filled, style="red" if manifest.over_limit else "green")
+    bar.append("." * (columns - filled) + "]" + ("\n" if apart else " "))
+    bar.append(amount, style="bold")
+    return bar
+
+
+def _upload(manifest: Manifest, name: str, width: int) -> RenderableType | None:
     """Returns the commands that deploy a zip which is too large for a direct upload."""
     size, limit = manifest.totals.archive_size, manifest.target.upload_limit
     if size is None or limit is None or size <= limit or manifest.over_limit:
         return None
     file = safe(name)
-    function = "aws lambda update-function-code --function-name NAME"
-    layer = "aws lambda publish-layer-version --layer-name NAME"
-    deploy = f"{layer} --content" if manifest.target.kind == "lambda-layer" else function
-    place = (
-        f"S3Bucket=BUCKET,S3Key={file}"
-        if manifest.target.kind == "lambda-layer"
-        else f"--s3-bucket BUCKET --s3-key {file}"
-    )
+    commands: list[tuple[str, ...]] = [("aws s3 cp", file, f"s3://BUCKET/{file}")]
+    if manifest.target.kind == "lambda-layer":
+        content = f"--content S3Bucket=BUCKET,S3Key={file}"
+        commands.append(("aws lambda publish-layer-version", "--layer-name NAME", content))
+    else:
+        place = ("--s3-bucket BUCKET", f"--s3-key {file}")
+        commands.append(("aws lambda update-function-code", "--function-name NAME", *place))
     return Group(
         Text(f"More than the {mebibytes(limit)} of a direct upload; deploy it through S3:"),
-        Padding(Text(f"aws s3 cp {file} s3://BUCKET/{file}"), (0, 0, 0, 2)),
-        Padding(Text(f"{deploy} {place}"), (0, 0, 0, 2)),
+        *(Padding(Text(_command(words, width - 2)), (0, 0, 0, 2)) for words in commands),
     )
+
+
+def _command(words: Sequence[str], width: int) -> str:
+    """Returns a shell command, in several lines only where it would be broken otherwise."""
+    line = " ".join(words)
+    return line if len(line) <= width else " \\\n  ".join(words)

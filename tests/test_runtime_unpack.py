@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import stat
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+from runtimes import make_zip
+
+from slimpack.errors import BundleError
+from slimpack.runtime.unpack import scratch, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_file_gets_for_all_what_its_mode_says_of_others(tmp_path: Path) -> None:
+    modes = {"a.py": 0o644, "run": 0o755, "secret.py": 0o600, "group.py": 0o640}
+    bundle = make_zip(tmp_path / "b.zip", dict.fromkeys(modes, "x"), modes)
+
+    root = unpack(bundle, tmp_path / "task")
+
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in root.iterdir()} == {
+        "a.py": 0o444,
+        "run": 0o555,
+        "secret.py": 0o000,
+        "group.py": 0o000,
+    }
+
+
+def test_a_zip_without_unix_modes_is_readable(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        info = zipfile.ZipInfo("pkg/a.py")
+        info.create_system = 0
+        archive.writestr(info, "x = 1")
+
+    root = unpack(tmp_path / "b.zip", tmp_path / "task")
+
+    assert (root / "pkg/a.py").read_text() == "x = 1"
+    assert stat.S_IMODE((root / "pkg").stat().st_mode) == 0o555
+
+
+def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+
+    assert unpack(tmp_path / "bundle", tmp_path / "task") == (tmp_path / "bundle").resolve()
+    assert not (tmp_path / "task").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "message"),
+    [
+        ("../evil.py", 0o100644, "leaves the root"),
+        ("/evil.py", 0o100644, "absolute"),
+        ("link", 0o120777, "symbolic link"),
+        ("pipe", 0o010644, "special file"),
+    ],
+)
+def test_a_hostile_zip_is_refused(tmp_path: Path, name: str, mode: int, message: str) -> None:
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        archive.writestr(info, "/etc/passwd")
+
+    with pytest.raises(BundleError, match=message):
+        unpack(tmp_path / "b.zip", tmp_path / "task")
+
+
+def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04 and nothing")
+
+    with pytest.raises(BundleError, match="is no zip"):
+        unpack(tmp_path / "b.zip", tmp_path / "task")
+    with pytest.raises(BundleError, match="cannot be read"):
+        unpack(tmp_path / "none.zip", tmp_path / "task")
+
+
+def test_a_damaged_entry_is_refused(tmp_path: Path) -> None:
+    bundle = make_zip(tmp_path / "b.zip", {"a.py": "some text"})
+    bundle.write_bytes(bundle.read_bytes().replace(b"some text", b"same text"))
+
+    with pytest.raises(BundleError, match="CRC"):
+        unpack(bundle, tmp_path / "task")
+
+
+def test_the_scratch_folder_goes_with_all_that_is_in_it_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir(mode=0o750)
+    with scratch() as folder:
+        (folder / "shut" / "deeper").mkdir(parents=True)
+        (folder / "shut" / "deeper" / "file").touch()
+        (folder / "link").symlink_to(tmp_path / "outside")
+        (folder / "shut" / "deeper").chmod(0)
+        (folder / "shut").chmod(0)
+        assert folder.stat().st_mode & 0o011 == 0o011
+
+    assert not folder.exists()
+    assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) == 0o750
