@@ -46,11 +46,14 @@ SHN_XINDEX = 0xFFFF
 """In ``e_shstrndx``: the real index stands in ``sh_link`` of section 0."""
 
 PT_NULL, PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR = 0, 1, 2, 3, 4, 6
+PT_GNU_EH_FRAME = 0x6474E550
 PT_GNU_RELRO = 0x6474E552
+PT_SLIMPACK = 0x6B636150
+"""The packed part of a packed file: "Pack" in ASCII, in the range for operating systems; docs/packed-format.md."""
 _INNER = {PT_DYNAMIC: "PT_DYNAMIC", PT_PHDR: "PT_PHDR", PT_GNU_RELRO: "PT_GNU_RELRO"}
 """Segments that have to lie inside a PT_LOAD segment."""
 
-PF_R = 0x4
+PF_X, PF_W, PF_R = 0x1, 0x2, 0x4
 
 SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL = (
     0,
@@ -62,12 +65,16 @@ SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, 
     8,
     9,
 )
+SHT_DYNAMIC, SHT_DYNSYM = 6, 11
 SHT_GROUP, SHT_SYMTAB_SHNDX = 17, 18
+SHT_GNU_VERSYM = 0x6FFFFFFF
+SHT_X86_64_UNWIND = 0x70000001
 
 SHF_WRITE = 0x1
 SHF_ALLOC = 0x2
 SHF_EXECINSTR = 0x4
 SHF_INFO_LINK = 0x40
+SHF_TLS = 0x400
 
 _LONGEST_NAME = 1024
 _PRINTABLE = re.compile(rb"[ -~]*")

@@ -1,0 +1,226 @@
+"""Find what of an ELF file can be cold: pages that nothing reads before the pager can put them in place. Pure.
+
+A page is as cold as the warmest thing on it. Raw is what the loader, the kernel or a debugger reads by itself, and
+all that nothing describes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from slimpack.elf.dynamic import (
+    DT_GNU_HASH,
+    DT_HASH,
+    DT_JMPREL,
+    DT_PLTRELSZ,
+    DT_RELA,
+    DT_RELASZ,
+    DT_RELR,
+    DT_RELRSZ,
+    DT_STRSZ,
+    DT_STRTAB,
+    DT_SYMTAB,
+    DT_VERDEF,
+    DT_VERNEED,
+    DT_VERSYM,
+    RELOCATION,
+    Dynamic,
+)
+from slimpack.elf.layout import (
+    FILE_HEADER,
+    LARGEST_PAGES,
+    PF_W,
+    PF_X,
+    PT_DYNAMIC,
+    PT_GNU_EH_FRAME,
+    PT_LOAD,
+    PT_NULL,
+    PT_PHDR,
+    SHF_EXECINSTR,
+    SHF_TLS,
+    SHF_WRITE,
+    SHT_NOBITS,
+    SHT_PROGBITS,
+    SHT_X86_64_UNWIND,
+    Layout,
+    Section,
+    Segment,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from slimpack.elf.packed import Moment
+
+_SMALLEST = {0x1000: 0x4000, 0x10000: 0x10000}
+"""Bytes of the smallest run worth a segment of its own, by size of a page."""
+_UNWIND_SECTIONS = (".eh_frame", ".eh_frame_hdr", ".gcc_except_table")
+_ALWAYS_RAW = (DT_HASH, DT_GNU_HASH, DT_VERNEED, DT_VERDEF, DT_RELR)
+"""What points at tables that the loader reads before it relocates the library, or while it relocates others."""
+
+
+class _Warmth(IntEnum):
+    """When something has to be there, from late to early."""
+
+    TOUCH = 0
+    LIBRARY = 1
+    RAW = 2
+
+
+_TOUCH, _LIBRARY, _RAW = _Warmth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cold:
+    """A run of whole pages, of the largest size that kernels use, inside one loadable segment."""
+
+    segment: Segment
+    """The segment."""
+    start: int
+    """First address."""
+    end: int
+    """First address behind it."""
+    moment: Moment
+    """When it has to be there."""
+
+
+def find_cold(
+    view: memoryview, layout: Layout, dynamic: Dynamic, *, moved: Collection[int], data: bool
+) -> tuple[Cold, ...]:
+    """Finds the cold pages.
+
+    Args:
+        view: The whole file.
+        layout: Its layout, its loadable segments ascending.
+        dynamic: Its dynamic section.
+        moved: Addresses of tables of the dynamic section that nobody will read any more where they are.
+        data: Whether read-only data is packed as well, to be loaded with the library.
+
+    Returns:
+        Runs in ascending order that do not touch each other, or differ.
+    """
+    page = LARGEST_PAGES[layout.header.machine]
+    found: list[Cold] = []
+    for segment in layout.loads:
+        if segment.flags & PF_W or segment.file_size != segment.memory_size:
+            continue
+        marks = list(_marks(view, layout, segment, dynamic, moved=moved, data=data))
+        low = segment.address + -segment.address % page
+        high = segment.end - segment.end % page
+        if low >= high:
+            continue
+        for start, end, warmth in _runs(marks, page, low, high):
+            if warmth != _RAW and end - start >= _SMALLEST[page]:
+                moment: Moment = "library" if warmth == _LIBRARY else "touch"
+                found.append(Cold(segment=segment, start=start, end=end, moment=moment))
+    return tuple(found)
+
+
+def _marks(
+    view: memoryview,
+    layout: Layout,
+    segment: Segment,
+    dynamic: Dynamic,
+    *,
+    moved: Collection[int],
+    data: bool,
+) -> Iterator[tuple[int, int, _Warmth]]:
+    """Yields runs of addresses and how warm they are."""
+    header = layout.header
+    for start, end in ((0, FILE_HEADER.size), (header.segments_offset, header.segments_end)):
+        yield start - segment.offset + segment.address, end - segment.offset + segment.address, _RAW
+    for other in layout.segments:
+        if other.type not in (PT_NULL, PT_LOAD, PT_DYNAMIC, PT_PHDR, PT_GNU_EH_FRAME) and other.memory_size:
+            yield other.address, other.end, _RAW
+    tables = dict(_tables(dynamic))
+    for address, (size, warmth) in tables.items():
+        yield address, address + size, _TOUCH if address in moved else warmth
+    if (table := dynamic.get(DT_RELA)) is not None:
+        yield table, table + RELOCATION.size, _RAW
+    held = [
+        section
+        for section in layout.sections
+        if section.allocated
+        and section.size
+        and not (section.type == SHT_NOBITS and section.flags & SHF_TLS)
+        and section.address < segment.end
+        and segment.address < section.end
+    ]
+    if not held:
+        whole = segment.flags & PF_X and not any(segment.address <= one < segment.end for one in tables)
+        yield segment.address, segment.end, _TOUCH if whole else _RAW
+        return
+    for section in held:
+        yield section.address, section.end, _warmth(section, tables, moved=moved, data=data)
+    for start, end in _gaps(segment, held):
+        content = view[start - segment.address + segment.offset : end - segment.address + segment.offset]
+        if bytes(content).strip(b"\0"):
+            yield start, end, _RAW
+
+
+def _tables(dynamic: Dynamic) -> Iterator[tuple[int, tuple[int, _Warmth]]]:
+    """Yields the address of each table that the dynamic section points at, its size if known, and how warm it is."""
+    for tag, size_tag, warmth in (
+        (DT_SYMTAB, None, _RAW),
+        (DT_STRTAB, DT_STRSZ, _RAW),
+        (DT_VERSYM, None, _RAW),
+        (DT_RELA, DT_RELASZ, _LIBRARY),
+        (DT_JMPREL, DT_PLTRELSZ, _LIBRARY),
+        *((tag, DT_RELRSZ if tag == DT_RELR else None, _RAW) for tag in _ALWAYS_RAW),
+    ):
+        if (address := dynamic.get(tag)) is not None:
+            yield address, ((dynamic.get(size_tag) if size_tag else None) or 1, warmth)
+
+
+def _warmth(
+    section: Section, tables: dict[int, tuple[int, _Warmth]], *, moved: Collection[int], data: bool
+) -> _Warmth:
+    pointed = [address for address in tables if section.address <= address < section.end]
+    if pointed:
+        warmest = max(_TOUCH if address in moved else tables[address][1] for address in pointed)
+        return warmest if section.address in pointed else _RAW
+    if section.flags & SHF_WRITE:
+        return _RAW
+    if section.flags & SHF_EXECINSTR:
+        return _TOUCH
+    if section.name.startswith(_UNWIND_SECTIONS) and section.type in (SHT_PROGBITS, SHT_X86_64_UNWIND):
+        return _TOUCH
+    return _LIBRARY if data and section.type == SHT_PROGBITS else _RAW
+
+
+def _gaps(segment: Segment, sections: Sequence[Section]) -> Iterator[tuple[int, int]]:
+    """Yields the runs of addresses of a segment that no section describes."""
+    at = segment.address
+    for section in sorted(sections, key=lambda section: section.address):
+        if section.address > at:
+            yield at, section.address
+        at = max(at, section.end)
+    if at < segment.end:
+        yield at, segment.end
+
+
+def _runs(
+    marks: Sequence[tuple[int, int, _Warmth]], page: int, low: int, high: int
+) -> Iterator[tuple[int, int, _Warmth]]:
+    """Yields runs of pages, each as warm as the warmest mark that meets it; a page that none meets is cold."""
+    pages = [
+        (max(start - start % page, low), min(end + -end % page, high), warmth)
+        for start, end, warmth in marks
+        if start < high and end > low
+    ]
+    borders = sorted({low, high, *(border for start, end, _ in pages for border in (start, end))})
+    last: tuple[int, int, _Warmth] | None = None
+    for start, end in pairwise(borders):
+        met = [warmth for first, behind, warmth in pages if first < end and start < behind]
+        warmth = max(met, default=_TOUCH)
+        if last and last[2] == warmth:
+            last = (last[0], end, warmth)
+            continue
+        if last:
+            yield last
+        last = (start, end, warmth)
+    if last:
+        yield last

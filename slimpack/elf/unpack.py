@@ -1,0 +1,122 @@
+"""Unpack an ELF file: make the file again that a packed one was made of, byte for byte. Pure.
+
+The recipe in the packed file says where in memory each part of it is, and has the bytes that are in memory no more, or
+never were: the headers, and what lies between and behind the segments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING
+
+from slimpack.elf.dynamic import RELOCATION
+from slimpack.elf.layout import FILE_HEADER, ElfError, Layout
+from slimpack.elf.packed import Packed, Range, compress, content_size, decompress, read_packed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from _typeshed import ReadableBuffer
+
+MOST_GROWTH = 64
+"""How many times larger than the packed file an unpacked one may be: more than real files reach, less than bombs."""
+_MOST_RUNS = 256
+_RECIPE = struct.Struct("<Q32sII")
+"""Size and SHA-256 of the unpacked file, number of runs of memory and of runs of bytes in it."""
+_RUN = struct.Struct("<QQQ")
+"""Offset in the unpacked file, bytes, address in memory."""
+_BYTES = struct.Struct("<QQ")
+"""Offset in the unpacked file, bytes."""
+_NONE = "the recipe of its packed part is none"
+
+
+def unpack(image: ReadableBuffer) -> bytearray:
+    """Returns the file that a packed file was made of, byte for byte.
+
+    Args:
+        image: The whole packed file.
+
+    Raises:
+        ElfError: It is not packed, or damaged.
+    """
+    view = memoryview(image).cast("B")
+    packed = read_packed(view)
+    if packed is None:
+        raise ElfError("it is not packed")
+    size = content_size(packed.recipe)
+    if not _RECIPE.size <= size <= MOST_GROWTH * len(view):
+        raise ElfError(_NONE)
+    steps = memoryview(decompress(packed.recipe, size))
+    total, digest, run_count, bytes_count = _RECIPE.unpack_from(steps)
+    runs_end = _RECIPE.size + run_count * _RUN.size
+    bytes_end = runs_end + bytes_count * _BYTES.size
+    if total > MOST_GROWTH * len(view) or run_count > _MOST_RUNS or bytes_end > size:
+        raise ElfError(_NONE)
+    output = bytearray(total)
+    with memoryview(output) as target:
+        for offset, length, address in _RUN.iter_unpack(steps[_RECIPE.size : runs_end]):
+            if offset + length > total:
+                raise ElfError(_NONE)
+            _fill(target[offset : offset + length], address, view, packed)
+        content = steps[bytes_end:]
+        for offset, length in _BYTES.iter_unpack(steps[runs_end:bytes_end]):
+            if offset + length > total or length > len(content):
+                raise ElfError(_NONE)
+            target[offset : offset + length] = content[:length]
+            content = content[length:]
+    if hashlib.sha256(output).digest() != digest:
+        raise ElfError("it unpacks to another file than the one it was made of")
+    return output
+
+
+def _fill(target: memoryview, address: int, view: memoryview, packed: Packed) -> None:
+    """Fills in what is in memory from an address on."""
+    for load in packed.layout.loads:
+        start, end = max(load.address, address), min(load.address + load.file_size, address + len(target))
+        if start < end:
+            offset = load.offset + start - load.address
+            target[start - address : end - address] = view[offset : offset + end - start]
+    for one in packed.ranges:
+        _fill_range(target, address, one, packed.frames)
+
+
+def _fill_range(target: memoryview, address: int, one: Range, frames: Sequence[memoryview]) -> None:
+    """Fills in what a range has of it."""
+    for block in range(one.blocks):
+        first = one.address + block * one.block_size
+        size = min(one.block_size, one.end - first)
+        start, end = max(first, address), min(first + size, address + len(target))
+        if start < end:
+            content = decompress(frames[one.first_block + block], size)
+            target[start - address : end - address] = content[start - first : end - first]
+
+
+def recipe(view: memoryview, layout: Layout, relocations: Sequence[int]) -> bytes:
+    """Returns the frame that says how to make a file from what is in memory once it is packed.
+
+    Args:
+        view: The whole file.
+        layout: Its layout.
+        relocations: Offsets of the relocations that others have taken the place of.
+
+    Raises:
+        ElfError: It has more loadable segments than an unpacker accepts.
+    """
+    runs = [(load.offset, load.file_size, load.address) for load in layout.loads if load.file_size]
+    if len(runs) > _MOST_RUNS:
+        raise ElfError(f"it has more than {_MOST_RUNS} loadable segments")
+    header = layout.header
+    literal = [(0, FILE_HEADER.size), (header.segments_offset, header.segments_end)]
+    literal += ((start, start + RELOCATION.size) for start in relocations)
+    mapped = sorted((offset, offset + size) for offset, size, _ in runs)
+    at = 0
+    for start, end in [*mapped, (len(view), len(view))]:
+        if at < start:
+            literal.append((at, start))
+        at = max(at, end)
+    literal = [(start, end) for start, end in literal if bytes(view[start:end]).strip(b"\0")]
+    content = _RECIPE.pack(len(view), hashlib.sha256(view).digest(), len(runs), len(literal))
+    content += b"".join(_RUN.pack(*run) for run in runs)
+    content += b"".join(_BYTES.pack(start, end - start) for start, end in literal)
+    return compress(content + b"".join(bytes(view[start:end]) for start, end in literal))

@@ -1,0 +1,704 @@
+/*
+ * The pager: it puts the cold parts of packed libraries in their places.
+ *
+ * Each packed library has one relocation against slimpack_attach, before all others that call code. That symbol is an
+ * indirect function (STT_GNU_IFUNC), so the loader calls its resolver, attach(), when nothing of the library has run.
+ * From then on the first touch of a missing block raises SIGSEGV, and on_fault() loads it.
+ *
+ * The rules of on_fault():
+ * - It allocates with mmap only, calls no libc, takes no lock and waits for nobody but for a bounded time. Threads that
+ *   touch a block at the same time may load it twice: both publish the same bytes. So it does not matter if a thread
+ *   that loads a block is lost, in fork() or otherwise.
+ * - A block is decoded in memory of its own, which is writable and not executable, then made executable and not
+ *   writable, and only then moved into place, by one mremap: nobody ever sees a part of a block.
+ * - What is not about a missing block goes on to who handled SIGSEGV before.
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <limits.h>
+#include <link.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define ZSTD_STATIC_LINKING_ONLY
+#include "format.h"
+#include "system.h"
+#include "zstd.h"
+
+#define LARGEST_PAGE 0x10000UL
+#define WORKSPACE 0x20000UL /* bytes; the decoder needs some 94 KiB */
+#define LARGEST_INDEX (64U << 20)
+#define LARGEST_BLOCK (16U << 20)
+#define MOST_PREVIOUS 32
+#define MOST_REPEATS 64
+#define PATIENCE 20000000L /* nanoseconds to wait for another thread that loads the same block */
+
+enum state { ABSENT, CLAIMED, PRESENT };
+enum access { READ, WRITE, EXECUTE };
+
+struct library {
+	struct library *next;
+	_Atomic uintptr_t low, high; /* the memory it is about; both 0 while it is about none */
+	uintptr_t base;
+	const unsigned char *packed;
+	size_t packed_size;
+	const struct index *index;
+	const struct range *ranges;
+	const uint64_t *offsets;
+	_Atomic uint32_t *states;
+	_Atomic uint64_t *mark; /* in the library: holds `identity` as long as it is loaded */
+	uint64_t identity;
+	size_t size; /* of the memory of this struct and what it points to; not of the library's */
+	char name[512];
+};
+
+static struct library *_Atomic libraries;
+static _Atomic long attaching; /* process that is changing the list, or 0 */
+static _Atomic uint64_t generation;
+
+static struct sigaction previous[MOST_PREVIOUS]; /* in the order in which they were met */
+static _Atomic int previous_number;
+
+static int configured, eager;
+static _Atomic int counting;
+static _Atomic uint64_t blocks_loaded, bytes_loaded, nanoseconds;
+
+/* -- saying, and ending ------------------------------------------------------------------------------------------- */
+
+struct line {
+	size_t size;
+	char text[1024];
+};
+
+static void
+add(struct line *line, const char *text)
+{
+	for (size_t i = 0; text[i] && line->size < sizeof line->text - 1; i++)
+		line->text[line->size++] = text[i];
+}
+
+static void
+add_number(struct line *line, uint64_t number)
+{
+	char digits[21] = {0};
+	int at = 20;
+
+	do
+		digits[--at] = (char)('0' + number % 10);
+	while (number /= 10);
+	add(line, digits + at);
+}
+
+static void
+say(struct line *line)
+{
+	line->text[line->size++] = '\n';
+	SYSTEM_3(write, STDERR_FILENO, line->text, line->size);
+}
+
+struct kernel_action { /* as rt_sigaction takes it; glibc's is another */
+	uintptr_t handler, flags, restorer;
+	uint64_t mask;
+};
+
+static void
+by_default(int signal)
+{
+	struct kernel_action action = {.handler = (uintptr_t)SIG_DFL};
+	SYSTEM_4(rt_sigaction, signal, &action, NULL, sizeof action.mask);
+}
+
+static _Noreturn void
+end(const struct library *library, const char *what, long block, const char *more)
+{
+	struct line line = {0};
+	uint64_t aborts = 1ULL << (SIGABRT - 1);
+
+	add(&line, "slimpack: ");
+	add(&line, library && library->name[0] ? library->name : "a packed library");
+	add(&line, ": ");
+	if (block >= 0) {
+		add(&line, "block ");
+		add_number(&line, (uint64_t)block);
+		add(&line, " ");
+	}
+	add(&line, what);
+	add(&line, more);
+	say(&line);
+	by_default(SIGABRT);
+	SYSTEM_4(rt_sigprocmask, SIG_UNBLOCK, &aborts, NULL, sizeof aborts);
+	SYSTEM_3(tgkill, SYSTEM_0(getpid), SYSTEM_0(gettid), SIGABRT);
+	for (;;)
+		SYSTEM_1(exit_group, 128 + SIGABRT);
+}
+
+/* -- loading blocks ----------------------------------------------------------------------------------------------- */
+
+static uint64_t
+now(void)
+{
+	struct timespec time = {0};
+	SYSTEM_2(clock_gettime, CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* Puts memory that was filled at `from` into the library in one go; it is never writable and executable. */
+static void
+publish(struct library *library, const struct range *range, unsigned char *from, uintptr_t to, size_t size, long block)
+{
+	int protection = PROT_READ | (range->flags & PF_X ? PROT_EXEC : 0);
+	long result;
+
+	if (range->flags & PF_X)
+		synchronize_instructions(from, size);
+	result = SYSTEM_3(mprotect, from, size, protection);
+	if (!failed(result)) {
+		result = SYSTEM_5(mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+		if (failed(result))
+			end(library, "cannot be put in its place: ", block, "no memory, or too many mappings (vm.max_map_count)");
+		return;
+	}
+	/* Where memory that was written must not become executable, the same bytes in a file may. */
+	long file = SYSTEM_2(memfd_create, "slimpack", 1 /* MFD_CLOEXEC */);
+	if (failed(file))
+		end(library, "cannot be made executable: ", block, "allow execmem, or set SLIMPACK_PAGER=eager where it is allowed");
+	for (size_t done = 0; done < size; done += (size_t)result)
+		if (failed(result = SYSTEM_4(pwrite64, file, from + done, size - done, done)) || result == 0)
+			end(library, "cannot be written to a file in memory", block, "");
+	result = SYSTEM_6(mmap, to, size, protection, MAP_PRIVATE | MAP_FIXED, file, 0);
+	SYSTEM_1(close, file);
+	if (failed(result))
+		end(library, "cannot be made executable: ", block, "allow execmem, or the mapping of files in memory");
+	SYSTEM_2(munmap, from, size);
+}
+
+/* Decodes blocks that follow each other in a range, and publishes them together. */
+static void
+load(struct library *library, const struct range *range, uint32_t first, uint32_t count)
+{
+	uint64_t started = counting ? now() : 0;
+	uint64_t skipped = (uint64_t)first * range->block_size;
+	uint64_t wanted = (uint64_t)count * range->block_size;
+	size_t size = range->size - skipped < wanted ? range->size - skipped : wanted;
+	long number = (long)range->first_block + first;
+	long memory = SYSTEM_6(mmap, NULL, size + WORKSPACE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (failed(memory))
+		end(library, "cannot be loaded: ", number, "no memory");
+	unsigned char *content = (unsigned char *)memory;
+	ZSTD_DCtx *decoder = ZSTD_initStaticDCtx(content + size, WORKSPACE);
+	if (!decoder)
+		end(library, "cannot be loaded: ", number, "the decoder has no room");
+	for (size_t done = 0; done < size; number++) {
+		size_t part = size - done < range->block_size ? size - done : range->block_size;
+		uint64_t from = library->offsets[number], to = library->offsets[number + 1];
+		const unsigned char *frame = library->packed + from;
+
+		/* Bit 2 of the frame header's descriptor: a checksum follows the content. */
+		if (to - from < 5 || !(frame[4] & 4) || ZSTD_decompressDCtx(decoder, content + done, part, frame, to - from) != part)
+			end(library, "is damaged", number, "");
+		done += part;
+	}
+	SYSTEM_2(munmap, content + size, WORKSPACE);
+	publish(library, range, content, library->base + range->address + skipped, size, (long)range->first_block + first);
+	for (uint32_t i = 0; i < count; i++) {
+		_Atomic uint32_t *state = &library->states[range->first_block + first + i];
+		if (atomic_exchange(state, PRESENT) == CLAIMED)
+			SYSTEM_3(futex, state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX);
+	}
+	if (counting) {
+		blocks_loaded += count;
+		bytes_loaded += size;
+		nanoseconds += now() - started;
+	}
+}
+
+static uint32_t
+blocks_of(const struct range *range)
+{
+	return (uint32_t)((range->size + range->block_size - 1) / range->block_size);
+}
+
+/* Loads what a library lacks: of all its ranges, or of those that have to be there from the beginning. */
+static void
+load_ranges(struct library *library, int all)
+{
+	for (uint32_t i = 0; i < library->index->ranges; i++) {
+		const struct range *range = &library->ranges[i];
+		uint32_t count = blocks_of(range);
+
+		if (!all && range->moment != WITH_LIBRARY)
+			continue;
+		for (uint32_t from = 0, to; from < count; from = to + 1) {
+			for (to = from; to < count && library->states[range->first_block + to] != PRESENT; to++)
+				;
+			if (to > from)
+				load(library, range, from, to - from);
+		}
+	}
+}
+
+/* -- faults ------------------------------------------------------------------------------------------------------- */
+
+/* Whether eight bytes can be read, without reading them: the kernel looks at the set before it refuses the rest. */
+static int
+readable(const void *address)
+{
+	return SYSTEM_4(rt_sigprocmask, -1, address, NULL, 8) != -EFAULT;
+}
+
+/* Whether the memory that this is about still is the library's: it may have been closed, and other things be there. */
+static int
+alive(const struct library *library)
+{
+	return readable((const void *)library->mark) && *library->mark == library->identity;
+}
+
+static enum access
+access_of(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	unsigned long error = (unsigned long)context->uc_mcontext.gregs[REG_ERR];
+	return error & 2 ? WRITE : error & 16 ? EXECUTE : READ;
+#else
+	const unsigned char *at = (const unsigned char *)context->uc_mcontext.__reserved;
+	const unsigned char *stop = at + sizeof context->uc_mcontext.__reserved;
+	struct record {
+		uint32_t magic, size;
+		uint64_t syndrome;
+	} const *record;
+
+	for (; at + sizeof *record <= stop; at += record->size) {
+		record = (const struct record *)at;
+		if (record->magic == 0x45535201) { /* ESR_MAGIC; the syndrome's class is in bits 26 to 31 */
+			uint64_t class = record->syndrome >> 26 & 0x3f;
+			return class == 0x20 ? EXECUTE : class == 0x24 && record->syndrome & 1 << 6 ? WRITE : READ;
+		}
+		if (record->size < 8 || record->magic == 0)
+			break;
+	}
+	return READ; /* not told: repeats() will tell */
+#endif
+}
+
+static uintptr_t
+stack_of(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#else
+	return (uintptr_t)context->uc_mcontext.sp;
+#endif
+}
+
+/* Whether a fault in memory that is there has been seen so often that it is no race. */
+static int
+repeats(uintptr_t address, uintptr_t stack)
+{
+	static _Atomic uintptr_t last;
+	static _Atomic int times;
+	uintptr_t key = address ^ stack << 20;
+
+	if (atomic_exchange(&last, key) != key)
+		times = 0;
+	return ++times > MOST_REPEATS;
+}
+
+static void
+page_in(struct library *library, const struct range *range, uint32_t block)
+{
+	_Atomic uint32_t *state = &library->states[range->first_block + block];
+	uint32_t seen = ABSENT;
+
+	if (!atomic_compare_exchange_strong(state, &seen, CLAIMED) && seen == CLAIMED) {
+		struct timespec patience = {0, PATIENCE};
+		SYSTEM_4(futex, state, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, CLAIMED, &patience);
+	}
+	if (*state != PRESENT) /* who claimed it may be gone */
+		load(library, range, block, 1);
+}
+
+/* Returns whether the instruction can be run again. */
+static int
+resolve_fault(uintptr_t address, const ucontext_t *context)
+{
+	for (struct library *library = libraries; library; library = library->next) {
+		if (address < library->low || address >= library->high || !alive(library))
+			continue;
+		uintptr_t at = address - library->base;
+		for (uint32_t i = 0; i < library->index->ranges; i++) {
+			const struct range *range = &library->ranges[i];
+			enum access access;
+			uint32_t block;
+
+			if (at < range->address || at - range->address >= range->size)
+				continue;
+			access = access_of(context);
+			if (access == WRITE || (access == EXECUTE && !(range->flags & PF_X)))
+				return 0;
+			block = (uint32_t)((at - range->address) / range->block_size);
+			if (library->states[range->first_block + block] == PRESENT)
+				return !repeats(address, stack_of(context));
+			page_in(library, range, block);
+			return 1;
+		}
+		return 0;
+	}
+	return 0;
+}
+
+/* Whether a handler that returns to `caller` was called by the kernel, not by another handler. */
+static int
+by_kernel(const void *caller, const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	return caller == ((void *const *)context)[-1]; /* struct rt_sigframe: pretcode, uc, info */
+#else
+	(void)context;
+	return *(const uint32_t *)caller == 0xd2801168; /* mov x8, #__NR_rt_sigreturn */
+#endif
+}
+
+/* Hands a signal on to one who handled it before, as the kernel would have: to the last of `number`. */
+static void
+hand_on(int signal, siginfo_t *info, ucontext_t *context, int number)
+{
+	int sent = info->si_code <= 0; /* by kill() or raise(): no instruction will raise it again */
+	uint64_t mask;
+
+	struct sigaction action = number ? previous[number - 1] : (struct sigaction){.sa_handler = SIG_DFL};
+
+	if (action.sa_handler == SIG_IGN && sent)
+		return;
+	if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
+		by_default(signal);
+		if (sent)
+			SYSTEM_4(rt_tgsigqueueinfo, SYSTEM_0(getpid), SYSTEM_0(gettid), signal, info);
+		return;
+	}
+	if (action.sa_flags & SA_RESETHAND)
+		previous[number - 1].sa_handler = SIG_DFL;
+	/* SIGSEGV stays possible: the handler itself may be packed. */
+	mask = *(const uint64_t *)&context->uc_sigmask | *(const uint64_t *)&action.sa_mask;
+	mask &= ~(1ULL << (signal - 1));
+	SYSTEM_4(rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
+	if (action.sa_flags & SA_SIGINFO)
+		action.sa_sigaction(signal, info, context);
+	else
+		action.sa_handler(signal);
+}
+
+static void
+on_fault(int signal, siginfo_t *info, void *pointer)
+{
+	ucontext_t *context = pointer;
+	int number = previous_number;
+
+	/* Who came after us and takes us for the one before may be among those that were met since. */
+	if (number > 1 && !by_kernel(__builtin_return_address(0), context))
+		number = 1;
+	if (info->si_code > 0) {
+		if (resolve_fault((uintptr_t)info->si_addr, context))
+			return;
+	} else if (info->si_code == SI_TKILL) {
+		/* A handler that was installed later, such as Python's faulthandler, has put us back and raised the signal
+		   anew, from the stack for signals. If we return, so does it, and the fault itself comes to us. */
+		uintptr_t stack = stack_of(context), bottom = (uintptr_t)context->uc_stack.ss_sp;
+		if (stack - bottom < context->uc_stack.ss_size)
+			return;
+	}
+	hand_on(signal, info, context, number);
+}
+
+/* Becomes the first to handle SIGSEGV, if another has come before since. */
+static void
+take_signal(void)
+{
+	struct sigaction mine = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+	struct sigaction now;
+	int number = previous_number;
+
+	if (sigaction(SIGSEGV, NULL, &now) || now.sa_sigaction == on_fault || number == MOST_PREVIOUS)
+		return;
+	previous[number] = now;
+	previous_number = number + 1;
+	sigfillset(&mine.sa_mask);
+	sigaction(SIGSEGV, &mine, NULL);
+}
+
+static void
+leave_signal(void)
+{
+	struct sigaction now;
+	int number = previous_number;
+
+	if (number && !sigaction(SIGSEGV, NULL, &now) && now.sa_sigaction == on_fault) {
+		sigaction(SIGSEGV, &previous[number - 1], NULL);
+		previous_number = number - 1;
+	}
+}
+
+/* -- attaching libraries ------------------------------------------------------------------------------------------ */
+
+/* Whether the index says nothing that would lead outside the library. */
+static int
+sound(const struct library *library, size_t index_size)
+{
+	const struct index *index = library->index;
+	uint64_t high = library->high - library->base, from = library->low - library->base, blocks = 0;
+
+	if (index->blocks > index_size || index->ranges > index_size ||
+	    sizeof *index + index->ranges * sizeof(struct range) + (index->blocks + 1UL) * 8 != index_size)
+		return 0;
+	for (uint32_t i = 0; i < index->ranges; i++) {
+		const struct range *range = &library->ranges[i];
+
+		if (range->block_size == 0 || range->block_size % LARGEST_PAGE || range->block_size > LARGEST_BLOCK ||
+		    range->size == 0 || range->size % 0x1000 || range->address % 0x1000 || range->address < from ||
+		    range->address > high || range->size > high - range->address || range->first_block != blocks ||
+		    !(range->flags & PF_R) || range->flags & ~(uint32_t)(PF_R | PF_X) || range->moment > WITH_LIBRARY)
+			return 0;
+		from = range->address + range->size;
+		blocks += blocks_of(range);
+	}
+	if (blocks != index->blocks || library->offsets[blocks] > library->packed_size)
+		return 0;
+	for (uint64_t i = 0; i < blocks; i++)
+		if (library->offsets[i] > library->offsets[i + 1])
+			return 0;
+	if (index->relocation_address) /* RELATIVE, of eight bytes */
+		return index->relocation_address >= library->low - library->base && index->relocation_address <= high - 8;
+	return 1;
+}
+
+/* Returns a library that describes none any more and has room enough, or a new one that is not in the list. */
+static struct library *
+make_room(size_t size)
+{
+	for (struct library *library = libraries; library; library = library->next)
+		if (!alive(library)) {
+			library->low = library->high = 0;
+			if (library->size >= size)
+				return library;
+		}
+	long memory = SYSTEM_6(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (failed(memory))
+		return NULL;
+	((struct library *)memory)->size = size;
+	return (struct library *)memory;
+}
+
+static int
+attach_library(struct dl_phdr_info *info, size_t size, void *unused)
+{
+	const ElfW(Phdr) *packed = NULL;
+	uintptr_t low = UINTPTR_MAX, high = 0;
+	struct library noted = {.base = info->dlpi_addr};
+
+	(void)size, (void)unused;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+		if (segment->p_type == PT_SLIMPACK)
+			packed = segment;
+		if (segment->p_type == PT_LOAD) {
+			low = low < segment->p_vaddr ? low : segment->p_vaddr;
+			high = high > segment->p_vaddr + segment->p_memsz ? high : segment->p_vaddr + segment->p_memsz;
+		}
+	}
+	if (!packed)
+		return 0;
+	for (size_t i = 0; i < sizeof noted.name - 1 && info->dlpi_name && info->dlpi_name[i]; i++)
+		noted.name[i] = info->dlpi_name[i];
+	const struct header *header = (const struct header *)(info->dlpi_addr + packed->p_vaddr);
+	if (packed->p_vaddr < low || packed->p_vaddr > high || packed->p_memsz > high - packed->p_vaddr ||
+	    packed->p_memsz < sizeof *header)
+		end(&noted, "is damaged: its packed segment lies outside", -1, "");
+	for (size_t i = 0; i < sizeof header->magic; i++)
+		if (header->magic[i] != FORMAT_MAGIC[i])
+			end(&noted, "is damaged: its packed segment has no header", -1, "");
+	if (header->version != FORMAT_VERSION || header->flags)
+		end(&noted, "is packed in a way that this pager does not know", -1, "");
+	if (header->mark % 8 || header->mark < low || header->mark > high - 8 ||
+	    header->index_frame > packed->p_memsz - sizeof *header || header->index_size > LARGEST_INDEX ||
+	    header->index_size < sizeof(struct index) || header->index_size % 8)
+		end(&noted, "is damaged: the header of its packed segment", -1, "");
+	_Atomic uint64_t *mark = (_Atomic uint64_t *)(info->dlpi_addr + header->mark);
+	if (*mark)
+		return 0;
+
+	size_t states = (size_t)header->index_size / 8 * sizeof(uint32_t); /* more than there are blocks */
+	struct library *library = make_room(sizeof *library + header->index_size + states + WORKSPACE);
+	if (!library)
+		end(&noted, "cannot be loaded: no memory", -1, "");
+	unsigned char *content = (unsigned char *)(library + 1), *frame = (unsigned char *)(header + 1);
+	unsigned char *workspace = content + header->index_size;
+	ZSTD_DCtx *decoder = ZSTD_initStaticDCtx(workspace, WORKSPACE);
+	if (!decoder || header->index_frame < 5 || !(frame[4] & 4) ||
+	    ZSTD_decompressDCtx(decoder, content, header->index_size, frame, header->index_frame) != header->index_size)
+		end(&noted, "is damaged: its index", -1, "");
+	for (size_t i = 0; i < sizeof noted.name; i++)
+		library->name[i] = noted.name[i];
+	library->base = info->dlpi_addr;
+	library->packed = frame + header->index_frame;
+	library->packed_size = packed->p_memsz - sizeof *header - header->index_frame;
+	library->index = (const struct index *)content;
+	library->ranges = (const struct range *)(library->index + 1);
+	library->offsets = (const uint64_t *)(library->ranges + library->index->ranges);
+	library->states = (_Atomic uint32_t *)(workspace + WORKSPACE);
+	noted = *library;
+	noted.low = info->dlpi_addr + low, noted.high = info->dlpi_addr + high;
+	if (!sound(&noted, header->index_size))
+		end(&noted, "is damaged: its index contradicts it", -1, "");
+	for (uint32_t i = 0; i < library->index->blocks; i++)
+		library->states[i] = ABSENT;
+	if (library->index->relocation_address)
+		*(uint64_t *)(library->base + library->index->relocation_address) =
+		    library->base + library->index->relocation_addend;
+	library->mark = mark;
+	library->identity = ((uint64_t)(uintptr_t)library ^ 0x6b636150736c696dULL) + (++generation << 48);
+	*mark = library->identity;
+	library->low = noted.low;
+	library->high = noted.high;
+	struct library *one = libraries;
+	while (one && one != library)
+		one = one->next;
+	if (!one) {
+		library->next = libraries;
+		libraries = library;
+	}
+	load_ranges(library, eager);
+	return 0;
+}
+
+/* Reads the environment; again and again, until there is one: libc has none while a program is being loaded. */
+static void
+configure(char **environment)
+{
+	static const char mode[] = "SLIMPACK_PAGER=", statistics[] = "SLIMPACK_PAGER_STATS=1";
+
+	if (configured || !environment)
+		return;
+	configured = 1;
+	for (; *environment; environment++) {
+		size_t i = 0, j = 0;
+		while (mode[i] && (*environment)[i] == mode[i])
+			i++;
+		while (statistics[j] && (*environment)[j] == statistics[j])
+			j++;
+		if (!mode[i]) {
+			const char *value = *environment + i, wanted[] = "eager";
+			for (i = 0; wanted[i] && value[i] == wanted[i]; i++)
+				;
+			eager = !wanted[i] && !value[i];
+		}
+		if (!statistics[j] && !(*environment)[j])
+			counting = 1;
+	}
+}
+
+static void
+nothing(void)
+{
+}
+
+/* The resolver of slimpack_attach. The loader calls it once for each packed library, before any of its code runs. */
+static void (*attach(void))(void)
+{
+	long process = SYSTEM_0(getpid), none = 0;
+
+	/* The loader's own lock is held; dlsym() may come without. Who held ours in a parent process is gone. */
+	while (!atomic_compare_exchange_strong(&attaching, &none, process) && none == process) {
+		none = 0;
+		SYSTEM_0(sched_yield);
+	}
+	attaching = process;
+	configure(environ);
+	if (!eager)
+		take_signal();
+	dl_iterate_phdr(attach_library, NULL);
+	attaching = 0;
+	return nothing;
+}
+
+__attribute__((visibility("default"), ifunc("attach"))) void slimpack_attach(void);
+
+/* -- functions that packed libraries call in libc's stead ---------------------------------------------------------- */
+
+/* A thread that blocks SIGSEGV would die at its next missing block: many block all signals to be left alone by them. */
+
+#define EXPORTED __attribute__((visibility("default")))
+#define FAULTS (1UL << (SIGSEGV - 1))
+#define LIBC_OWN (3UL << (32 - 1)) /* SIGCANCEL and SIGSETXID, which libc's functions leave unblocked as well */
+
+EXPORTED int
+slimpack_pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	unsigned long mask;
+
+	if (set && how != SIG_UNBLOCK) {
+		mask = *(const unsigned long *)set & ~LIBC_OWN;
+		if (!eager)
+			mask &= ~FAULTS;
+		set = (const sigset_t *)&mask;
+	}
+	return (int)-SYSTEM_4(rt_sigprocmask, how, set, old, sizeof mask);
+}
+
+EXPORTED int
+slimpack_sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+	int error = slimpack_pthread_sigmask(how, set, old);
+
+	if (error)
+		errno = error;
+	return error ? -1 : 0;
+}
+
+EXPORTED int
+slimpack_sigaction(int number, const struct sigaction *action, struct sigaction *old)
+{
+	struct sigaction own;
+
+	if (action && !eager) {
+		own = *action;
+		sigdelset(&own.sa_mask, SIGSEGV);
+		action = &own;
+	}
+	return sigaction(number, action, old);
+}
+
+__attribute__((constructor)) static void
+start(int count, char **arguments, char **environment)
+{
+	(void)count, (void)arguments;
+	configure(environment);
+	if (eager) {
+		for (struct library *library = libraries; library; library = library->next)
+			if (alive(library))
+				load_ranges(library, 1);
+		leave_signal();
+	}
+}
+
+__attribute__((destructor)) static void
+finish(void)
+{
+	struct line line = {0};
+
+	if (!counting)
+		return;
+	add(&line, "slimpack: loaded ");
+	add_number(&line, blocks_loaded);
+	add(&line, " blocks, ");
+	add_number(&line, bytes_loaded);
+	add(&line, " bytes, in ");
+	add_number(&line, nanoseconds / 1000);
+	add(&line, " microseconds");
+	say(&line);
+}
