@@ -12,28 +12,38 @@ RUNTIME ?= $(eval RUNTIME := $$(shell $(BIN)/python examples/runtime.py))$(RUNTI
 # TensorFlow has wheels for these; the figures in the README are those of the first.
 TENSORFLOW_RUNTIME ?= $(eval TENSORFLOW_RUNTIME := $$(shell $(BIN)/python examples/runtime.py python3.12 python3.13 python3.11))$(TENSORFLOW_RUNTIME)
 
+PAGER := slimpack/pager
+PAGER_OUTPUT ?= $(PAGER)
+ZSTD := build/zstd
+# Nothing of where and when it is built gets into the file: tests/test_pager.py compares it with the one in the tree.
+PAGER_FLAGS := -std=c11 -O2 -g0 -fPIC -shared -fvisibility=hidden -ffunction-sections -fdata-sections \
+  -fno-stack-protector -fno-sanitize=all -Wall -Wextra -Werror -isystem $(ZSTD) \
+  -DZSTD_DISABLE_ASM=1 -DZSTD_TRACE=0 -DZSTDLIB_VISIBLE= -DZSTDERRORLIB_VISIBLE= -DZDICTLIB_VISIBLE= \
+  -Wl,--gc-sections -Wl,-z,now -Wl,-z,relro -Wl,--version-script=$(PAGER)/exports.map -Wl,-soname,libslimpager.so.1 -s
+
 IRIS := examples/iris-knn
 IRIS_MODEL := $(IRIS)/app/model.json
+IRIS_RUN := --handler app.handler --event $(IRIS)/event.json --expect $(IRIS)/expected.json
 DIGITS := examples/tensorflow-mnist
 DIGITS_MODEL := $(DIGITS)/app/model.keras
+DIGITS_RUN := --handler app.handler --event $(DIGITS)/event.json --expect $(DIGITS)/expected.json
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-tensorflow models test test-quick test-all lint bench docs wheel clean
+.PHONY: help pager demo demo-tensorflow models test test-quick test-all lint bench docs native wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY) $(IRIS_MODEL) ## Build the scikit-learn example, show its report, run its handler from the zip
-	$(BIN)/slimpack build $(IRIS)/requirements.txt --source $(IRIS)/app --runtime $(RUNTIME) --output dist/iris-knn.zip
-	$(BIN)/python examples/run_from_zip.py dist/iris-knn.zip --runtime $(RUNTIME) \
-	  --event $(IRIS)/event.json --expect $(IRIS)/expected.json
+	$(BIN)/slimpack build $(IRIS)/requirements.txt --source $(IRIS)/app --runtime $(RUNTIME) --output dist/iris-knn.zip \
+	  $(IRIS_RUN)
+	$(BIN)/slimpack invoke dist/iris-knn.zip $(IRIS_RUN)
 
 demo-tensorflow: $(READY) $(DIGITS_MODEL) ## The same with TensorFlow, which is over the limit still: exit code 1
 	$(BIN)/slimpack build $(DIGITS)/requirements.txt --source $(DIGITS)/app --runtime $(TENSORFLOW_RUNTIME) \
-	  --output dist/tensorflow-mnist.zip || test $$? -eq 1
-	$(BIN)/python examples/run_from_zip.py dist/tensorflow-mnist.zip --runtime $(TENSORFLOW_RUNTIME) \
-	  --event $(DIGITS)/event.json --expect $(DIGITS)/expected.json
+	  --output dist/tensorflow-mnist.zip $(DIGITS_RUN) || test $$? -eq 1
+	$(BIN)/slimpack invoke dist/tensorflow-mnist.zip $(DIGITS_RUN)
 
 models: $(IRIS_MODEL) $(DIGITS_MODEL) ## Train the models of the examples
 
@@ -53,17 +63,34 @@ test-quick: $(READY) ## Run the tests that need no network
 test-all: $(READY) models ## Run all tests; downloads gigabytes
 	$(BIN)/pytest
 
+pager: $(READY) $(ZSTD)/zstd.c ## Build the pager for both architectures; needs the package index, no compiler
+	@mkdir -p $(PAGER_OUTPUT)
+	for machine in x86_64 aarch64; do \
+	  $(BIN)/python -m ziglang cc -target $$machine-linux-gnu.2.17 $(PAGER_FLAGS) \
+	    -o $(PAGER_OUTPUT)/libslimpager-$$machine.so.1 $(PAGER)/pager.c $(PAGER)/memory.c $(ZSTD)/zstd.c || exit 1; \
+	done
+
+$(ZSTD)/zstd.c: $(PAGER)/zstd.txt | $(READY)
+	rm -rf $(ZSTD) && mkdir -p $(ZSTD)
+	$(PIP) download --quiet --require-hashes --no-deps --no-binary zstandard --dest $(ZSTD) --requirement $<
+	tar --extract --gzip --file $(ZSTD)/zstandard-*.tar.gz --directory $(ZSTD) --strip-components 2 --wildcards '*/zstd/*'
+	touch $@
+
 lint: $(READY) ## Check style, types and the layering of the modules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) models ## Measure builds of both examples beside pip, strip and zip
+bench: $(READY) models ## Measure builds beside pip, strip and zip, and cold starts beside a plain install
 	$(BIN)/python benchmarks/build.py
+	$(BIN)/python benchmarks/start.py
 
 docs: $(READY) ## Write the help of the program and the schema of manifests into docs/
 	$(BIN)/python docs/generate.py
+
+native: $(READY) ## Compile what is native, for both processors; the result is part of the tree
+	$(BIN)/python -m slimpack.runtime.native.build
 
 wheel: $(READY) ## Build slimpack's own wheel into dist/
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .

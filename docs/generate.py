@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that the program itself knows: its help and the schema of manifests."""
+"""Writes the parts of the documentation that the program itself knows: its help and the schemas of its files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slimpack import manifest, profile
 from slimpack.cli.program import slimpack
-from slimpack.manifest import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,8 @@ def main() -> None:
 def files() -> Iterator[tuple[str, str]]:
     """Yields the generated files: name and content."""
     yield "cli.md", "# Command line\n\nWhat `slimpack VERB --help` says.\n\n" + "\n".join(_sections())
-    yield "manifest.schema.json", json.dumps(json_schema(), indent=2) + "\n"
+    yield "manifest.schema.json", json.dumps(manifest.json_schema(), indent=2) + "\n"
+    yield "profile.schema.json", json.dumps(profile.json_schema(), indent=2) + "\n"
 
 
 def _sections() -> Iterator[str]:

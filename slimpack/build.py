@@ -14,7 +14,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from slimpack import __version__, findings, guard, plan, repair, resolve
+from slimpack import __version__, findings, guard, packing, plan, repair, resolve
 from slimpack.archive import COMPRESSOR, Member, write_zip
 from slimpack.assemble import add, assemble, install
 from slimpack.elf import closure
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         Target,
     )
     from slimpack.output import Claim
+    from slimpack.packing import Pack
     from slimpack.rules import RuleBook
     from slimpack.stock import Stock
     from slimpack.verify.run import Trial
@@ -110,6 +111,8 @@ class Options:
     """Folders with rules of the user's own."""
     compact: bool = True
     """Whether ELF files are compacted."""
+    pack: Pack = "never"
+    """Whether shared objects are packed."""
     trial: Trial | None = None
     """What to run before the bundle is handed over; None for nothing."""
     limits: Limits = Limits()  # noqa: RUF009 -- frozen
@@ -226,7 +229,10 @@ class Names:
             destination: The zip or directory.
         """
         stem = destination.stem if is_zip(destination) else destination.absolute().name
-        return cls(manifest=f"{stem}.manifest.json", lock=f"pylock.{stem.replace('%', '%25').replace('.', '%2E')}.toml")
+        return cls(
+            manifest=f"{stem}.manifest.json",
+            lock=f"pylock.{stem.replace('%', '%25').replace('.', '%2E')}.toml",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +261,9 @@ class _Job:
             "slimpack": __version__,
             "code": _code_digest(),
             "compressor": COMPRESSOR,
-            "libraries": {name: installed_version(name) for name in ("lief", "pathspec", "packaging")},
+            "libraries": {
+                name: installed_version(name) for name in ("lief", "pathspec", "packaging", "zstandard")
+            },
             "python": sys.version_info[:2],  # decides which sources ``ast`` can read
             "target": asdict(options.target) | {"libraries": sorted(options.target.libraries)},
             "lock": self.lock_record.sha256,
@@ -263,6 +271,7 @@ class _Job:
             "rules": self.book.digest,
             "wishes": asdict(options.wishes),
             "compact": options.compact,
+            "pack": options.pack,
             "limits": asdict(options.limits),
             "source": [(file.path, file.sha256, file.executable) for file in self.source],
             "findings": [asdict(finding) for finding in self.findings],
@@ -368,8 +377,37 @@ def _fill(
         optional=plan.optional_libraries(tree.plan, job.book),
     )
     added = tuple(_add(one, sandbox, target) for one in (*final.additions, *closed.repairs))
+    packed = _pack(job, tree, root, sum(one.size for one in added), progress)
+    added += tuple(_add(one, sandbox, target) for one in packed.additions)
     _set_folder_modes(sandbox)
-    return _Filled(tree=tree, added=added, findings=closed.findings, sandbox=sandbox)
+    return _Filled(
+        tree=replace(tree, staged=packed.staged),
+        added=added,
+        findings=(
+            *closed.findings,
+            *(findings.NOT_PACKED.at(path, reason) for path, reason in packed.refused.items()),
+        ),
+        sandbox=sandbox,
+    )
+
+
+def _pack(job: _Job, tree: _Tree, root: Path, added: int, progress: Progress) -> packing.Outcome:
+    """Packs as much as is wanted."""
+    options = job.options
+    size = added + sum(one.size for one in tree.staged.values())
+    limit = options.target.size_limit if options.pack == "auto" else 0
+    if options.pack == "never" or size < limit:
+        return packing.Outcome(staged=tree.staged, refused={}, additions=())
+    with progress.phase("packing shared objects"):
+        return packing.pack_all(
+            tree.staged,
+            root=root,
+            target=options.target,
+            kept={one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP},
+            enough=lambda saved: size - saved + packing.PAGER_SIZE < limit,
+            jobs=options.jobs,
+            progress=progress.advance,
+        )
 
 
 def _verify(job: _Job, stock: Stock, filled: _Filled, cache: Cache, progress: Progress) -> Verdict:

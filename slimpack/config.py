@@ -107,6 +107,8 @@ class Config:
     """Who resolves."""
     compact: Annotated[bool, Strict()] | None = None
     """Whether ELF files are compacted."""
+    pack: Literal["auto", "never", "all"] | None = None
+    """Whether shared objects are packed."""
     max_wheel_size: _Size | None = None
     """Unzipped size that a wheel may have, as ``max_size``."""
     max_wheel_ratio: Annotated[_Number, Field(ge=1)] | None = None

@@ -69,6 +69,10 @@ class RuntimeRoomError(SlimpackError):
     """A bundle cannot be run on this machine: no interpreter of the target's, or one that does not start."""
 
 
+class ProfileError(SlimpackError):
+    """A file that is no profile, or profiles that speak of different runtimes."""
+
+
 class BooksError(SlimpackError):
     """The account does not balance: a fault in slimpack, never in its input."""
 

@@ -77,6 +77,13 @@ OPTIONAL_LIBRARY = Kind(
     what="A library that a package can use, and can do without, is not in the bundle.",
     fix="Nothing needs doing; add the library's own wheel to the requirements to use it.",
 )
+NOT_PACKED = Kind(
+    code="SLP112",
+    name="not-packed",
+    severity=Severity.NOTE,
+    what="A shared object was not packed, because it could not be understood or had nothing to gain.",
+    fix="Nothing needs doing: the file is in the bundle as it is without packing.",
+)
 INSTALL_CONFLICT = Kind(
     code="SLP107",
     name="install-conflict",
@@ -97,6 +104,20 @@ LOADER_REFUSES = Kind(
     severity=Severity.WARNING,
     what="An ELF file breaks, as it came, a rule that the target's loader may insist on.",
     fix="Try it on the target; another release of the package may have been linked better.",
+)
+UNREADABLE = Kind(
+    code="SLP110",
+    name="unreadable",
+    severity=Severity.ERROR,
+    what="Only the owner of a file may read it, and on Lambda the function is somebody else.",
+    fix="Give it mode 644 before it goes into the zip, or 755 if it is a program; `slimpack build` does.",
+)
+NOT_AS_BUILT = Kind(
+    code="SLP111",
+    name="not-as-built",
+    severity=Severity.WARNING,
+    what="A bundle is not as its manifest says: a file is missing, or has other content.",
+    fix="Build it again; change the requirements or the configuration rather than the bundle.",
 )
 PATTERN_WITHOUT_MATCH = Kind(
     code="SLP201",
@@ -159,7 +180,8 @@ EVENT_FAILS = Kind(
     name="event-fails",
     severity=Severity.ERROR,
     what="The handler did not answer an event, or could not even be started.",
-    fix="`slimpack invoke` shows the whole log; if a plain install answers, please report it with the manifest.",
+    fix="`slimpack invoke --against plain` shows the whole log, and whether a plain install of the same lock answers; "
+    "if it does, please report it with the manifest.",
 )
 ANSWER_DIFFERS = Kind(
     code="SLP404",
@@ -192,9 +214,12 @@ CATALOGUE = {
         FOREIGN_ELF,
         LEFT_AS_IT_WAS,
         OPTIONAL_LIBRARY,
+        NOT_PACKED,
         INSTALL_CONFLICT,
         PTH_NOT_RUN,
         LOADER_REFUSES,
+        UNREADABLE,
+        NOT_AS_BUILT,
         PATTERN_WITHOUT_MATCH,
         REMOVED_BUT_NEEDED,
         OVER_LIMIT,

@@ -141,7 +141,7 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
         yield FileRecord(
             path=prefix + file.path,
             owner=file.owner,
-            decision="compacted" if staged.compacted else "kept",
+            decision=_decision(staged),
             size_before=file.size,
             size_after=staged.size,
             sha256=staged.sha256,
@@ -151,6 +151,7 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
             note=f"left as it was: {staged.left_as_it_was}" if staged.left_as_it_was else None,
             cleared_by=decision.clear if staged.cleared else None,
             cleared=staged.cleared,
+            packed_from=staged.packed_from,
         )
     for one in entries.added:
         copied = one.addition.copy_of is not None
@@ -165,6 +166,12 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
             rule=one.addition.rule,
             note=one.addition.reason,
         )
+
+
+def _decision(staged: Staged) -> Literal["kept", "compacted", "packed"]:
+    if staged.packed_from is not None:
+        return "packed"
+    return "compacted" if staged.compacted else "kept"
 
 
 def _below(prefix: str, overruled: Overruled | None) -> Overruled | None:

@@ -85,7 +85,7 @@ class FileRecord:
     """Place in the bundle, relative to its root; for a removed file, where it would have been."""
     owner: str
     """Canonical distribution name, ``(app)`` or ``(slimpack)``."""
-    decision: Literal["kept", "compacted", "removed", "added"]
+    decision: Literal["kept", "compacted", "packed", "removed", "added"]
     """What happened to it."""
     size_before: Size
     """Bytes in the inventory; 0 for an added file."""
@@ -105,6 +105,8 @@ class FileRecord:
     """Id of the rule that cleared sections of it, so that they read as zeros and take up no space."""
     cleared: Size = 0
     """Bytes that the cleared sections took up."""
+    packed_from: Size | None = None
+    """Bytes that it had before it was packed; None if it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

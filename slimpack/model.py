@@ -405,6 +405,8 @@ class Staged:
     """Whether it is smaller than it came."""
     cleared: int = 0
     """Bytes of what was cleared in it, which it no longer takes up."""
+    packed_from: int | None = None
+    """Bytes that it had before it was packed; None if it is not."""
     left_as_it_was: str | None = None
     """Why an ELF file was not compacted; None when it was, or when there was nothing to gain."""
     problems: tuple[str, ...] = ()

@@ -401,7 +401,7 @@ class _Reader:
     def _call(self, node: ast.Call, when: Need) -> None:
         called = _last_name(node.func)
         name = self._renamed.get(called, called) if called else None
-        text, base = (_string(node.args[at]) if len(node.args) > at else None for at in (0, 1))
+        text, base = (_string(_argument(node, at, key)) for at, key in enumerate(("name", "package")))
         if name == "attach_stub":
             self._note(Need.STUB, node.lineno, self._path + "i")
         elif name == "packages_distributions":
@@ -428,7 +428,9 @@ class _Reader:
         elif name in {"import_module", "__import__"} and text:
             level = len(text) - len(text.lstrip("."))
             package = tuple(base.split(".")) if base else self._package
-            for module in imported(text.lstrip(".") or None, [], level, package):
+            from_list = _argument(node, 3, "fromlist") if name == "__import__" else None
+            names = [one for item in getattr(from_list, "elts", ()) if (one := _string(item))]
+            for module in imported(text.lstrip(".") or None, names, level, package):
                 self._note(when if name == "__import__" else Need.LAZY_IMPORT, node.lineno, module)
 
     def _is_metadata(self, function: ast.expr) -> bool:
@@ -494,6 +496,10 @@ def _lists(tree: ast.Module) -> Iterator[tuple[list[str], ast.expr]]:
     while todo:
         node = todo.pop()
         match node:
+            case ast.FunctionDef(name="__getattr__", body=body):
+                # what it compares the name with may be a submodule (PEP 562)
+                parts = (part for one in body for part in ast.walk(one) if isinstance(part, ast.expr))
+                yield from ((["__getattr__"], part) for part in parts)
             case ast.Assign(targets=targets, value=value):
                 yield [name for one in targets for part in ast.walk(one) if (name := _last_name(part))], value
             case ast.AugAssign(target=ast.Name(id=name), value=value):
@@ -583,7 +589,14 @@ def _survives(handler: ast.ExceptHandler) -> bool:
     return any(item is None or _last_name(item) in _SURVIVES for item in caught)
 
 
-def _string(node: ast.AST) -> str | None:
+def _argument(call: ast.Call, place: int, name: str) -> ast.expr | None:
+    """Returns an argument of a call, by its place or by its name."""
+    if len(call.args) > place:
+        return call.args[place]
+    return next((one.value for one in call.keywords if one.arg == name), None)
+
+
+def _string(node: ast.AST | None) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 

@@ -23,7 +23,7 @@ def generated() -> dict[str, str]:
     return dict(module.files())
 
 
-@pytest.mark.parametrize("name", ["cli.md", "manifest.schema.json"])
+@pytest.mark.parametrize("name", ["cli.md", "manifest.schema.json", "profile.schema.json"])
 def test_generated_documents_are_up_to_date(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
 

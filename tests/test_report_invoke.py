@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from slimpack import findings
 from slimpack.compare import Difference
-from slimpack.report.invoke import Result, as_json, text
+from slimpack.report.invoke import Against, Result, as_json, text
 from slimpack.runtime.api import Fault
 from slimpack.runtime.invoke import Outcome, Run, Start, medians
 from slimpack.runtime.log import Printed
+from slimpack.verify.against import Comparison, Parting
 
 SILENT = Printed(text="")
 ANSWERED = Outcome(seconds=0.0123, answer='{"a": [1]}', fault=None, log=Printed(text="one\ntwo\x1b\n"))
@@ -98,3 +101,44 @@ def test_json_says_whether_it_failed() -> None:
 
     assert told["failed"] is True
     assert told["runs"][0]["outcomes"][0]["fault"]["type"] == "KeyError"
+
+
+def test_what_the_files_tell_comes_first_and_an_error_among_it_fails() -> None:
+    found = findings.UNREADABLE.at("pkg/a.py", "only its owner may read it\x1b")
+    fine = replace(result(run(ANSWERED)), findings=(findings.NOT_AS_BUILT.at("pkg/b.py", "it is missing"),))
+    bad = replace(fine, findings=(found, *fine.findings))
+
+    shown = text(bad)
+
+    assert not fine.failed
+    assert bad.failed
+    assert shown.index("error SLP110 pkg/a.py") < shown.index("warning SLP111") < shown.index("init  ")
+    assert "\x1b" not in shown
+    assert shown.endswith("FAILED: 1 of 1 events answered, 1 error in its files\n")
+
+
+def test_what_to_do_about_missed_files_is_told_with_the_failure() -> None:
+    shown = text(replace(result(run(RAISED)), remedies=("a.txt was removed by x/y. Keep it.",)))
+
+    assert shown.index("KeyError") < shown.index("cause\n  a.txt was removed by x/y. Keep it.\n")
+
+
+def test_a_comparison_shows_the_first_difference_and_what_was_not_compared() -> None:
+    parting = Parting(where="the answer to 0.json, at $.a[0]", other="2", bundle="1")
+    same = Against(
+        name="a plain install",
+        comparison=Comparison(parting=None, unsteady=("the log of init",)),
+        medians=medians([run(ANSWERED)]),
+    )
+    other = replace(same, comparison=Comparison(parting=parting, unsteady=()))
+    alike, unlike = (replace(result(run(ANSWERED)), against=one) for one in (same, other))
+
+    shown, differing = text(alike), text(unlike)
+
+    assert (alike.failed, unlike.failed) == (False, True)
+    assert "no difference in answers, exceptions and what was printed\n" in shown
+    assert "what differs from run to run there: the log of init\n" in shown
+    assert shown.endswith("ok: 1 of 1 events answered, as a plain install\n")
+    assert "differs in the answer to 0.json, at $.a[0]\n  there  2\n  here   1\n" in differing
+    assert differing.endswith("FAILED: 1 of 1 events answered, not as a plain install\n")
+    assert json.loads(as_json(unlike))["against"]["comparison"]["parting"]["other"] == "2"

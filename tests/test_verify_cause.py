@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from slimpack.verify.cause import causes
+from slimpack.plan import REMOVE
+from slimpack.verify.cause import LOST, causes, remedy
 
 RULE = "x/rule"
 REMOVED = dict.fromkeys(
@@ -54,6 +55,10 @@ REMOVED = dict.fromkeys(
             {"sklearn/datasets/data/iris.csv", "sklearn/datasets/data/wine.csv"},
         ),
         ("OSError: cannot read other/iris.csv.", {"other/iris.csv"}),
+        (
+            "ImportError: cannot import name 'load_iris' from 'sklearn.datasets' (unknown location)",
+            {"sklearn/datasets/__init__.py"},
+        ),
         ("ModuleNotFoundError: No module named 'torch'", set()),
         ("ValueError: could not convert string to float: 'iris.csv'", set()),
         ("FileNotFoundError: '/elsewhere/sklearn/datasets/data/iris.csv'", set()),
@@ -71,3 +76,28 @@ def test_a_missing_module_tells_more_than_the_files_of_the_stack() -> None:
 
 def test_a_message_of_megabytes_is_no_trouble() -> None:
     assert causes("/var/task/" + "a/" * 2_000_000 + "'" * 1_000_000, REMOVED, roots=("/var/task",)) == ()
+
+
+@pytest.mark.parametrize(
+    ("removed", "said"),
+    [
+        ({}, None),
+        (
+            {"a.txt": RULE},
+            (
+                'a.txt was removed by x/rule. Keep it, with keep = ["/a.txt"] in the configuration, or build with '
+                "--repair-rules."
+            ),
+        ),
+        (
+            {"a.txt": RULE, "b.txt": LOST},
+            "b.txt is in the manifest but not in the bundle: build it again.",
+        ),
+        (
+            {"a.txt": REMOVE, "b.txt": RULE},
+            "a.txt (and 1 more) was removed by a pattern of the configuration: take that out.",
+        ),
+    ],
+)
+def test_what_to_do_depends_on_who_took_the_file(removed: dict[str, str], said: str | None) -> None:
+    assert remedy(tuple(removed), removed) == said

@@ -15,7 +15,7 @@ import click
 
 from slimpack.cli.cache import cache_limit_of, cache_options, root_of
 from slimpack.cli.inputs import FilePath, config_option, option, placed
-from slimpack.cli.runs import events_of, function_of, run_options
+from slimpack.cli.runs import events_of, function_of, run_options, workers
 from slimpack.cli.terminal import Reporter, color, show, show_json, width
 from slimpack.errors import UsageError
 from slimpack.model import Architecture, Kind
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from slimpack.manifest import Manifest
     from slimpack.verify.run import Trial
     from slimpack.wheel import Limits
-
-_WORKERS = 8
-"""Most worker processes that are started unasked: each may hold a library of several hundred megabytes."""
 
 _FORMATS = (".json", ".txt")
 
@@ -90,6 +87,13 @@ _FORMATS = (".json", ".txt")
 )
 @option(
     "--compact/--no-compact", default=True, help="Drop from ELF files what no loader reads. [default: on]"
+)
+@option(
+    "--pack",
+    type=click.Choice(["auto", "never", "all"]),
+    default="never",
+    help="Store cold parts of shared objects compressed, for a pager to load on first touch: "
+    "as far as the bundle would not fit otherwise, or all. [default: never]",
 )
 @option("--max-wheel-size", metavar="SIZE", help="Unzipped size a wheel may have. [default: 8GiB]")
 @option(
@@ -182,8 +186,9 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         ),
         rules=tuple(given["rules"]),
         compact=given["compact"],
+        pack=given["pack"],
         limits=_limits(given["max_wheel_size"], given["max_wheel_ratio"]),
-        jobs=given["jobs"] or min(len(os.sched_getaffinity(0)), _WORKERS),
+        jobs=given["jobs"] or workers(),
         dry_run=given["dry_run"],
         trial=_trial(given) if given["verify"] else None,
     )

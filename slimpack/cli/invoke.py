@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from slimpack.cli.cache import cache_limit_of, cache_options, root_of
-from slimpack.cli.inputs import FilePath, config_option, option, placed, read_manifest
-from slimpack.cli.runs import events_of, function_of, run_options
+from slimpack.cli.inputs import FilePath, config_option, option, placed
+from slimpack.cli.runs import asked_for, result_of, run_options, stage_of, target_options, workers
 from slimpack.cli.terminal import Reporter, color, show, show_json, width
 from slimpack.errors import UsageError
-from slimpack.model import Architecture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
-    from slimpack.compare import Difference
-    from slimpack.manifest import Manifest
-    from slimpack.model import Target
-    from slimpack.report.invoke import Result
-    from slimpack.runtime.environment import Function
+    from slimpack.cli.runs import Asked
+    from slimpack.report.invoke import Against, Result
     from slimpack.runtime.invoke import Run
-    from slimpack.verify.run import Event
+    from slimpack.runtime.stage import Stage
+    from slimpack.verify.static import Static
+
+_PLAIN = "plain"
+"""What ``--against`` calls a plain install of the bundle's own lock."""
 
 
 @click.command()
 @click.argument("bundle", type=FilePath())
 @config_option()
 @run_options
-@option(
-    "--runtime", metavar="NAME", help="Lambda runtime. [default: what the manifest beside the bundle says]"
-)
-@option(
-    "--arch",
-    type=click.Choice(get_args(Architecture)),
-    help="Processor. [default: what the manifest beside the bundle says, or x86_64]",
-)
+@target_options
 @option("--repeat", type=click.IntRange(1, 1000), default=1, metavar="N", help="Cold runs. [default: 1]")
+@option(
+    "--against",
+    metavar="plain|DIR",
+    help="Also run the events on a plain install of the bundle's lock, or on a directory, and compare answers, "
+    "exceptions and what is printed.",
+)
 @cache_options
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 @option("-q", "--quiet", is_flag=True, help="No progress, and no report unless it is bad news.")
@@ -49,12 +47,13 @@ if TYPE_CHECKING:
 def invoke(context: click.Context, /, bundle: Path, **given: Any) -> None:  # noqa: ANN401 -- click's values
     """Run the handler of BUNDLE in Lambda's own runtime client, in an environment like Lambda's.
 
-    BUNDLE is a zip or a directory. The exit code is 1 if the handler fails or an answer is not as expected.
+    BUNDLE is a zip or a directory. Its files are checked first. The exit code is 1 if they have an error, the handler
+    fails, an answer is not as expected, or the bundle does otherwise than what it is compared with.
     """
     from slimpack.report.invoke import as_json, text
 
     with placed():
-        asked = _asked(context, bundle, given)
+        asked = asked_for(context, bundle, given)
         result = _run(asked, given)
     if given["as_json"]:
         show_json(as_json(result))
@@ -63,146 +62,138 @@ def invoke(context: click.Context, /, bundle: Path, **given: Any) -> None:  # no
     context.exit(1 if result.failed else 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What the command line asks for."""
+def _run(asked: Asked, given: dict[str, Any]) -> Result:
+    from slimpack.runtime import unpack
 
-    bundle: Path
-    """The bundle."""
-    target: Target
-    """What it was built for."""
-    sdk: bool
-    """Whether the AWS SDK was left out of it because Lambda has it."""
-    function: Function
-    """The function's configuration."""
-    events: tuple[Event, ...]
-    """What the handler is given."""
-
-
-def _asked(context: click.Context, bundle: Path, given: dict[str, Any]) -> _Asked:
-    if not given["handler"]:
-        raise UsageError(
-            "no handler is named", where="--handler", fix="Name it, such as --handler app.handler."
-        )
-    manifest = _manifest_beside(bundle)
-    return _Asked(
-        bundle=bundle,
-        target=_target(context, manifest, given),
-        sdk=manifest is not None and any(one.id.endswith("/provided-by-runtime") for one in manifest.rules),
-        function=function_of(given, handler=given["handler"]),
-        events=events_of(given),
-    )
-
-
-def _target(context: click.Context, manifest: Manifest | None, given: dict[str, Any]) -> Target:
-    """Returns what the bundle was built for: the command line says so, else its manifest, else the configuration."""
-    from slimpack import target
-
-    told = None if manifest is None else manifest.target
-
-    def chosen(name: str, record: str | None) -> str | None:
-        is_default = context.get_parameter_source(name) in {
-            ParameterSource.DEFAULT,
-            ParameterSource.DEFAULT_MAP,
-        }
-        return record if is_default and record is not None else given[name]
-
-    runtime = chosen("runtime", told.runtime if told else None)
-    if runtime is None:
-        raise UsageError(
-            "there is no manifest beside the bundle that says what it was built for",
-            where="--runtime",
-            fix="Name the runtime, such as --runtime python3.13.",
-        )
-    architecture: Any = chosen("arch", told.architecture if told else None) or "x86_64"
-    if told is not None and told.kind == "custom":
-        return target.make(
-            runtime=runtime,
-            architecture=architecture,
-            kind="custom",
-            glibc=told.glibc,
-            size_limit=told.size_limit,
-        )
-    return target.make(
-        runtime=runtime, architecture=architecture, kind="lambda" if told is None else told.kind
-    )
-
-
-def _manifest_beside(bundle: Path) -> Manifest | None:
-    from slimpack.output import is_zip
-
-    place = bundle.absolute()
-    beside = place.with_name(f"{place.stem if is_zip(place) else place.name}.manifest.json")
-    return read_manifest(beside) if beside.exists() else None
-
-
-def _run(asked: _Asked, given: dict[str, Any]) -> Result:
-    from slimpack.cache import open_cache
-    from slimpack.report.invoke import Result
-    from slimpack.runtime import client, interpreter, unpack
-    from slimpack.runtime.invoke import medians, run
-    from slimpack.runtime.stage import Stage
-
-    python = interpreter.choose(asked.target, given["interpreter"])
-    with ExitStack() as stack:
-        progress = stack.enter_context(Reporter(quiet=given["quiet"]))
-        scratch = stack.enter_context(unpack.scratch())
+    with Reporter(quiet=given["quiet"]) as progress, unpack.scratch() as scratch:
         with progress.phase("unpacking"):
             tree = unpack.unpack(asked.bundle, scratch / "task")
-        limit = cache_limit_of(given["cache_limit"])
-        with (
-            progress.phase("fetching the runtime client"),
-            open_cache(root_of(given["cache_dir"]), limit_bytes=limit) as cache,
-        ):
-            folder = client.provide(
-                asked.target, scratch / "runtime", cache=cache, sdk=asked.sdk, progress=progress.tell
-            )
-        stage = Stage(
-            target=asked.target,
-            tree=tree,
-            interpreter=python,
-            client=folder,
-            scratch=scratch,
-            function=asked.function,
-            owned=not asked.bundle.is_dir(),
-            has_sdk=asked.sdk,
-        )
+        with progress.phase("checking files"):
+            static = _check(asked, tree)
+        with _at_least(static, given):
+            stage = stage_of(asked, given, tree, scratch, progress)
+        other = _other(asked, stage, given, progress) if given["against"] is not None else None
         with progress.phase("running"):
-            runs = tuple(
-                run(stage, [event.content for event in asked.events]) for _ in range(given["repeat"])
-            )
-    return Result(
-        bundle=asked.bundle.name,
+            runs, others = _runs(asked, stage, other, given["repeat"])
+    failed = next((one for one in runs if one.failed), None)
+    return replace(
+        result_of(asked, given, runs),
+        findings=static.findings,
+        remedies=() if failed is None else _remedies(asked, failed, static, tree),
+        against=None
+        if other is None or others is None
+        else _compare(asked, runs[0], others, (other.tree, tree), given["against"]),
+    )
+
+
+def _runs(
+    asked: Asked, stage: Stage, other: Stage | None, repeat: int
+) -> tuple[tuple[Run, ...], tuple[Run, Run] | None]:
+    """Returns the bundle's runs, and one before and one after them of what it is compared with.
+
+    What both of these tell the same, such as the day, is then no chance, and the bundle has to tell it as well.
+    """
+    from slimpack.runtime.invoke import run
+
+    events = [event.content for event in asked.events]
+    before = None if other is None else run(other, events)
+    runs = tuple(run(stage, events) for _ in range(repeat))
+    return runs, None if other is None or before is None else (before, run(other, events))
+
+
+def _check(asked: Asked, tree: Path) -> Static:
+    from slimpack.rules import load_rules
+    from slimpack.verify import static
+
+    return static.check(
+        tree,
+        asked.target,
         handler=asked.function.handler,
-        runtime=asked.target.runtime,
-        architecture=asked.target.architecture,
-        memory_mb=asked.function.memory_mb,
-        timeout_seconds=asked.function.timeout_seconds,
-        float_tolerance=given["float_tolerance"],
-        events=tuple(event.name for event in asked.events),
-        expected=tuple(path.name for path in given["expect"]),
-        differences=_differences(asked.events, runs, given["float_tolerance"]),
-        runs=runs,
-        medians=medians(runs),
+        manifest=asked.manifest,
+        book=load_rules(),
+        jobs=workers(),
     )
 
 
-def _differences(
-    events: Sequence[Event], runs: Sequence[Run], tolerance: float
-) -> tuple[Difference | None, ...]:
-    """Returns, for each expected answer, the first difference that any run shows; a failed event is not compared."""
-    from slimpack.compare import difference
+@contextmanager
+def _at_least(static: Static, given: dict[str, Any]) -> Iterator[None]:
+    """Shows what the files tell if the bundle cannot be run here."""
+    from slimpack.errors import RuntimeRoomError
+    from slimpack.report.invoke import findings_text
 
-    return tuple(
-        next(
-            (
-                found
-                for run in runs
-                if (answer := run.outcomes[index].answer) is not None
-                and (found := difference(event.expected, answer, float_tolerance=tolerance)) is not None
-            ),
-            None,
+    try:
+        yield
+    except RuntimeRoomError:
+        if static.findings and not given["as_json"]:
+            show(findings_text(static.findings, width=width(), color=color()))
+        raise
+
+
+def _remedies(asked: Asked, failed: Run, static: Static, tree: Path) -> tuple[str, ...]:
+    """Returns what to do about what a run missed, as far as the manifest tells."""
+    from slimpack.verify.cause import LOST
+    from slimpack.verify.run import diagnose
+
+    if asked.manifest is None:
+        return ()
+    prefix = asked.target.prefix
+    removed = {
+        one.path.removeprefix(prefix): one.rule
+        for one in asked.manifest.files
+        if one.decision == "removed" and one.rule is not None
+    } | {path.removeprefix(prefix): LOST for path in static.lost}
+    return diagnose(failed, [event.name for event in asked.events], removed, root=tree / prefix)
+
+
+def _other(asked: Asked, stage: Stage, given: dict[str, Any], progress: Reporter) -> Stage:
+    """Returns what the bundle is compared with, ready to be started."""
+    from slimpack.runtime import unpack
+
+    name = given["against"]
+    if name == _PLAIN:
+        return replace(stage, tree=_plain(asked, stage, given, progress), owned=False)
+    tree = unpack.unpack(Path(name), stage.scratch / "other")
+    return replace(stage, tree=tree, owned=not Path(name).is_dir())
+
+
+def _compare(asked: Asked, bundle: Run, others: tuple[Run, Run], trees: Iterable[Path], name: str) -> Against:
+    from slimpack.report.invoke import Against
+    from slimpack.runtime.invoke import medians
+    from slimpack.verify.against import compare
+
+    return Against(
+        name="a plain install" if name == _PLAIN else name,
+        comparison=compare(
+            bundle,
+            others,
+            events=[event.name for event in asked.events],
+            folders=[str(tree) for tree in trees],
+        ),
+        medians=medians(others),
+    )
+
+
+def _plain(asked: Asked, stage: Stage, given: dict[str, Any], progress: Reporter) -> Path:
+    """Returns a plain install of what the bundle was built from."""
+    from slimpack.build import Names
+    from slimpack.cache import open_cache
+    from slimpack.verify import plain
+
+    if asked.manifest is None:
+        raise UsageError(
+            "there is no manifest beside the bundle that says what it was built from",
+            where="--against",
+            fix="Take a bundle of `slimpack build`, or name a directory.",
         )
-        for index, event in enumerate(events)
-        if event.expected is not None
-    )
+    limit = cache_limit_of(given["cache_limit"])
+    with open_cache(root_of(given["cache_dir"]), limit_bytes=limit) as cache:
+        return plain.put(
+            stage.scratch / "plain",
+            lock=asked.bundle.with_name(Names.of(asked.bundle).lock),
+            manifest=asked.manifest,
+            tree=stage.tree,
+            target=asked.target,
+            cache=cache,
+            jobs=workers(),
+            progress=progress,
+        )

@@ -19,6 +19,7 @@ from slimpack.cli.invoke import invoke
 from slimpack.cli.report import report
 from slimpack.cli.rule import rule
 from slimpack.cli.terminal import debug_option, print_error
+from slimpack.cli.trace import trace
 from slimpack.errors import SlimpackError, UsageError
 from slimpack.output import terminable
 
@@ -35,7 +36,7 @@ def slimpack() -> None:
     """
 
 
-for command in (build, cache, completion, explain, invoke, report, rule):
+for command in (build, cache, completion, explain, invoke, report, rule, trace):
     slimpack.add_command(command)
     for verb in command.commands.values() if isinstance(command, click.Group) else (command,):
         verb.params.append(debug_option())

@@ -17,6 +17,7 @@ from slimpack.elf.layout import (
     PT_INTERP,
     PT_LOAD,
     PT_NULL,
+    SHF_EXECINSTR,
     SHF_WRITE,
     SHT_NOBITS,
     SHT_PROGBITS,
@@ -101,7 +102,7 @@ def hollow(layout: Layout, names: Collection[str]) -> Hollowing:
 
 def _holder(layout: Layout, section: Section) -> Segment | None:
     """Returns the loadable segment that holds a section which can be hollow, or None."""
-    if section.type != SHT_PROGBITS or not section.allocated or section.flags & SHF_WRITE:
+    if section.type != SHT_PROGBITS or not section.allocated or section.flags & (SHF_WRITE | SHF_EXECINSTR):
         return None
     if any(
         other is not section and other.file_size and _overlap(other.offset, other.file_end, section)

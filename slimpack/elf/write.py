@@ -342,19 +342,27 @@ def _with_table(layout: Layout, pieces: Sequence[Piece], offset: int) -> Iterato
 
 
 def _program_headers(segments: Iterable[Segment]) -> bytes:
-    return b"".join(
-        PROGRAM_HEADER.pack(
-            one.type,
-            one.flags,
-            one.offset,
-            one.address,
-            one.physical_address,
-            one.file_size,
-            one.memory_size,
-            one.alignment,
+    """Returns the program header table.
+
+    Raises:
+        ElfError: A number does not fit into its field, as after the last address, or is negative.
+    """
+    try:
+        return b"".join(
+            PROGRAM_HEADER.pack(
+                one.type,
+                one.flags,
+                one.offset,
+                one.address,
+                one.physical_address,
+                one.file_size,
+                one.memory_size,
+                one.alignment,
+            )
+            for one in segments
         )
-        for one in segments
-    )
+    except struct.error as problem:
+        raise ElfError("its segments' sizes and addresses contradict each other") from problem
 
 
 def _piece_at(pieces: Sequence[Piece], offset: int) -> Piece:

@@ -11,22 +11,37 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from slimpack.report.text import render
+from slimpack.model import Severity
+from slimpack.report.text import findings_block, render
 from slimpack.report.words import duration, mebibytes, safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from slimpack.compare import Difference
+    from slimpack.model import Finding
     from slimpack.runtime.api import Fault
     from slimpack.runtime.invoke import Medians, Outcome, Run
     from slimpack.runtime.log import Printed
+    from slimpack.verify.against import Comparison
 
 SCHEMA_VERSION = 1
 """Of the JSON; raised when a field changes its meaning or goes."""
 
 _LINES = 40
 """Lines of a log or an answer that are shown: the first half and the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """The same events on another tree."""
+
+    name: str
+    """What that is."""
+    comparison: Comparison
+    """Whether the bundle did the same."""
+    medians: Medians
+    """Middle values of its runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +72,22 @@ class Result:
     """At least one."""
     medians: Medians
     """Middle values of the runs."""
+    findings: tuple[Finding, ...] = ()
+    """What the files themselves tell, errors first."""
+    remedies: tuple[str, ...] = ()
+    """What to do about the files that a failed run missed."""
+    against: Against | None = None
+    """What the runs were compared with; None for nothing."""
 
     @property
     def failed(self) -> bool:
-        """Whether an event failed in any run, or an answer is not what is expected."""
-        return any(run.failed for run in self.runs) or any(self.differences)
+        """Whether the files have an error, an event failed in any run, or an answer is another one than it should."""
+        return (
+            any(one.severity is Severity.ERROR for one in self.findings)
+            or any(run.failed for run in self.runs)
+            or any(self.differences)
+            or (self.against is not None and self.against.comparison.parting is not None)
+        )
 
     @property
     def shown(self) -> Run:
@@ -83,9 +109,12 @@ def text(result: Result, *, width: int = 80, color: bool = False) -> str:
             safe(f"{result.bundle}  {result.handler} on {result.runtime}, {result.architecture}"),
             style="bold",
         ),
+        findings_block(result.findings),
         _figures(result),
         *(_start(start.fault, start.log, not run.outcomes) for start in run.starts),
         *(_event(result, index, outcome) for index, outcome in enumerate(run.outcomes)),
+        _block("cause", [Text(safe(one)) for one in result.remedies]) if result.remedies else None,
+        None if result.against is None else _against(result.against),
         _not_emulated(run),
         _verdict(result),
         width=width,
@@ -160,6 +189,37 @@ def _log(log: Printed) -> Iterator[Text]:
         yield Text(f"| {line}", style="dim")
 
 
+def _against(against: Against) -> RenderableType:
+    parting, unsteady = against.comparison.parting, against.comparison.unsteady
+    if parting is None:
+        lines = [Text("no difference in answers, exceptions and what was printed", style="green")]
+    else:
+        lines = [
+            Text(safe(f"differs in {parting.where}"), style="bold red"),
+            Text(safe(f"there  {parting.other}")),
+            Text(safe(f"here   {parting.bundle}")),
+        ]
+    if unsteady:
+        lines.append(Text(safe(f"not compared in what differs from run to run there: {', '.join(unsteady)}")))
+    init = against.medians.init_seconds
+    if init is not None:
+        lines.append(
+            Text(f"init there {duration(init)}, peak memory {mebibytes(against.medians.peak_bytes)}")
+        )
+    return _block(f"against {against.name}", lines)
+
+
+def findings_text(findings: Sequence[Finding], *, width: int = 80, color: bool = False) -> str:
+    """Returns what the files tell, where nothing can be run.
+
+    Args:
+        findings: What they tell, errors first.
+        width: Columns.
+        color: Whether ANSI colours may be used.
+    """
+    return render(findings_block(findings), width=width, color=color)
+
+
 def _not_emulated(run: Run) -> RenderableType:
     lines = [Text(safe(f"{one.what}: {one.reason}")) for one in run.not_emulated]
     return _block("not as on Lambda", lines)
@@ -175,6 +235,12 @@ def _verdict(result: Result) -> Text:
         )
         tolerance = f" within {result.float_tolerance:g}" if result.float_tolerance else ""
         words.append(f"{same} as expected{tolerance}")
+    errors = sum(one.severity is Severity.ERROR for one in result.findings)
+    if errors:
+        words.append(f"{errors} errors in its files" if errors > 1 else "1 error in its files")
+    if result.against is not None:
+        same_there = result.against.comparison.parting is None
+        words.append(f"{'as' if same_there else 'not as'} {result.against.name}")
     style, verdict = ("bold red", "FAILED") if result.failed else ("bold green", "ok")
     return Text(f"{verdict}: {', '.join(words)}", style=style)
 
@@ -200,4 +266,3 @@ def _shortened(lines: list[str]) -> Iterator[str]:
         lines = [*lines[:half], f"… {len(lines) - 2 * half:,} lines …", *lines[-half:]]
     for line in lines:
         yield safe(line.expandtabs())
-

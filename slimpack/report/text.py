@@ -58,7 +58,7 @@ def text(manifest: Manifest, *, name: str, width: int = 80, color: bool = False)
         _overruled(manifest.files),
         _repairs(manifest.files),
         _ran(manifest.verification),
-        _findings(manifest.findings),
+        findings_block(manifest.findings),
         _help(manifest) if manifest.over_limit else None,
         _verdict(manifest, width),
         _upload(manifest, name, width),
@@ -132,12 +132,22 @@ def _packages(manifest: Manifest, width: int) -> Table:
     )
 
 
+def _compacted(file: FileRecord) -> int:
+    """Returns the bytes that compaction has saved, what was cleared or packed not included."""
+    if file.decision not in {"compacted", "packed"}:
+        return 0
+    size = file.size_after if file.packed_from is None else file.packed_from
+    return file.size_before - size - file.cleared
+
+
 def _rules(manifest: Manifest, width: int) -> RenderableType | None:
-    compacted = [file for file in manifest.files if file.decision == "compacted"]
     rows = [(safe(rule.id), rule.files, rule.bytes) for rule in manifest.rules if rule.files]
+    compacted = [saved for file in manifest.files if (saved := _compacted(file))]
+    packed = [file.packed_from - file.size_after for file in manifest.files if file.packed_from is not None]
     if compacted:
-        saved = sum(file.size_before - file.size_after - file.cleared for file in compacted)
-        rows.append(("compaction of ELF files", len(compacted), saved))
+        rows.append(("compaction of ELF files", len(compacted), sum(compacted)))
+    if packed:
+        rows.append(("packing of shared objects", len(packed), sum(packed)))
     if not rows:
         return None
     rows.sort(key=lambda row: -row[2])
@@ -202,8 +212,12 @@ def _section(title: str, lines: Sequence[str]) -> RenderableType | None:
     return Group(Text(title, style="bold"), *(Padding(line, (0, 0, 0, 2)) for line in shown))
 
 
-def _findings(found: Sequence[Finding]) -> RenderableType | None:
-    """Returns the findings; of one code at most a few, so that many small ones do not hide a large one."""
+def findings_block(found: Sequence[Finding]) -> RenderableType | None:
+    """Returns findings; of one code at most a few, so that many small ones do not hide a large one.
+
+    Args:
+        found: Those of one code side by side.
+    """
     if not found:
         return None
     parts: list[RenderableType] = []

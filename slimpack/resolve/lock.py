@@ -160,7 +160,9 @@ def _relative(path: str, folder: Path) -> str:
     """Returns the path of a wheel as the lock has it: relative if both may move together."""
     base = folder.resolve()
     relative = Path(os.path.relpath(path, base))
-    is_far = relative.parts[: _NEAR + 1].count("..") > _NEAR or os.path.commonpath([path, base]) == base.anchor
+    is_far = (
+        relative.parts[: _NEAR + 1].count("..") > _NEAR or os.path.commonpath([path, base]) == base.anchor
+    )
     return path if is_far else relative.as_posix()
 
 

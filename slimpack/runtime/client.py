@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 _CLIENT = "awslambdaric>=3,<5"
 _SDK = "boto3"
 
-_GUESTS = ("bootstrap.py", "slimpack_probe.py")
+_GUESTS = ("bootstrap.py", "slimpack_probe.py", "slimpack_trace.py")
 """Modules of slimpack's that run in the target's Python, beside the client."""
+
+AUDIT = "slimpack_pages.so"
+"""File of the client's folder that a traced function's dynamic linker loads (``native/pages.c``)."""
 
 _LOCK = "pylock.client.toml"
 """Name of the lock in the cache's entry."""
@@ -68,8 +71,20 @@ def provide(target: Target, folder: Path, *, cache: Cache, sdk: bool, progress: 
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(wheel.read(file))
     with writing(folder):
-        for name in _GUESTS:
-            shutil.copyfile(Path(__file__).with_name(name), folder / name)
+        add_guests(folder, target)
         for place in (folder, *folder.rglob("*")):
             place.chmod(0o755)  # whatever the umask
     return folder
+
+
+def add_guests(folder: Path, target: Target) -> None:
+    """Puts what is slimpack's own beside the client.
+
+    Args:
+        folder: The client's.
+        target: What the bundle was built for.
+    """
+    here = Path(__file__).parent
+    for name in _GUESTS:
+        shutil.copyfile(here / name, folder / name)
+    shutil.copyfile(here / "native" / f"pages-{target.machine}.so", folder / AUDIT)

@@ -17,7 +17,7 @@ from slimpack.runtime.log import Printed
 from slimpack.runtime.sandbox import Ended, RefusedError, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from slimpack.runtime.stage import NotEmulated, Stage
@@ -210,6 +210,10 @@ class Session:
                     break
         return Outcome(seconds=ended - taken, answer=answer, fault=fault, log=self._sandbox.log.cut())
 
+    def processes(self) -> list[int]:
+        """Returns the ids of the process, first, and of all that descends from it."""
+        return self._sandbox.processes()
+
     def _open(self) -> Sandbox:
         if not self._stage.room:
             self.refused = "none was wanted"
@@ -264,7 +268,7 @@ class Session:
         return Fault(type="Runtime.ExitError", message=_about(id_, f"Runtime {how}"))
 
 
-def run(stage: Stage, events: Sequence[bytes]) -> Run:
+def run(stage: Stage, events: Sequence[bytes], *, between: Callable[[Session], None] = lambda _: None) -> Run:
     """Starts a function cold and hands it events, one after the other.
 
     If the process dies, the next event gets a new one, as on Lambda. If it cannot be started, all events that are
@@ -273,6 +277,7 @@ def run(stage: Stage, events: Sequence[bytes]) -> Run:
     Args:
         stage: What to start.
         events: JSON texts, UTF-8; none to see only whether it starts.
+        between: Called twice while the process waits for an event: after init, and after the last event.
 
     Raises:
         RuntimeRoomError: The interpreter cannot be started.
@@ -284,8 +289,12 @@ def run(stage: Stage, events: Sequence[bytes]) -> Run:
         with Session(stage) as session:
             start = session.start()
             starts.append(start)
+            if session.alive:
+                between(session)
             while session.alive and len(outcomes) < len(events):
                 outcomes.append(session.invoke(events[len(outcomes)]))
+            if session.alive:
+                between(session)
             peak = max(peak, session.peak_bytes)
         if start.fault is not None:
             lost = Outcome(seconds=None, answer=None, fault=start.fault, log=Printed(text=""))

@@ -1,10 +1,10 @@
 """Launcher: the process that makes the room, starts the function in it, and sees to it that nothing outlives it.
 
 Run by slimpack's own interpreter as a script, with the standard library only and one argument: the descriptor of
-a socket (``SOCK_SEQPACKET``). The order comes through it as JSON. Back go, as JSON: ``{"listening": port}`` with
-the listening socket of the Runtime API attached; ``{"started": seconds, "process": id}``, by the monotonic clock,
-the id as the function sees it; ``{"ended": status, "peak_kib": n}``, a wait status; or ``{"refused": why}``. When
-the other end closes the socket, everything is killed.
+a socket (``SOCK_SEQPACKET``). The order comes through it as JSON, with a file for notes attached if there is one. Back
+go, as JSON: ``{"listening": port}`` with the listening socket of the Runtime API attached; ``{"started": seconds,
+"process": id}``, by the monotonic clock, the id as the function sees it; ``{"ended": status, "peak_kib": n}``, a
+wait status; or ``{"refused": why}``. When the other end closes the socket, everything is killed.
 
 With a room, the function has mount, process, network, IPC and host name spaces of its own: a root with nothing
 but the system's folders, the bundle, the client and the interpreter, all read-only; a ``/tmp`` of its own; and no
@@ -89,13 +89,20 @@ class _RefusedError(Exception):
 
 def main() -> None:
     """Does what the order says."""
+    os.umask(
+        0o022
+    )  # whatever it was: the function is another user, and has to pass through what is made here
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    order = json.loads(control.recv(_LARGEST))
+    data, attached, _, _ = socket.recv_fds(control, _LARGEST, 1)
+    order = json.loads(data)
+    notes = attached[0] if attached else None
+    if notes is not None:
+        os.set_inheritable(notes, False)  # Python ignores the flag that would say so at once
     try:
         if order["room"] is None:
             _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-            _keep(control, order, _listen(0))
+            _keep(control, order, _listen(0), notes)
         else:
             _enter(order["room"])
             listener = _listen(_PORT)
@@ -106,7 +113,7 @@ def main() -> None:
                 os.waitpid(keeper, 0)
             else:
                 _build(order["room"])
-                _keep(control, order, listener)
+                _keep(control, order, listener, notes)
     except (_RefusedError, OSError) as problem:
         _tell(control, {"refused": str(problem)})
     os._exit(0)
@@ -203,14 +210,16 @@ def _mount(source: str, place: Path, kind: str | None, flags: int, data: str | N
     )
 
 
-def _keep(control: socket.socket, order: dict[str, Any], listener: socket.socket) -> NoReturn:
+def _keep(
+    control: socket.socket, order: dict[str, Any], listener: socket.socket, notes: int | None
+) -> NoReturn:
     """Starts the function, waits until it ends or nobody wants it any more, and kills what is left of it."""
     port = listener.getsockname()[1]
     _tell(control, {"listening": port}, listener)
     listener.close()
     function = os.fork()
     if function == 0:
-        _become(control, order, port)
+        _become(control, order, port, notes)
     os.closerange(0, control.fileno())  # whoever reads what the function prints must see its end
     os.closerange(control.fileno() + 1, 1024)
     handle = os.pidfd_open(function)
@@ -260,10 +269,12 @@ def _kill_the_rest(function: int) -> None:
             return
 
 
-def _become(control: socket.socket, order: dict[str, Any], port: int) -> NoReturn:
+def _become(control: socket.socket, order: dict[str, Any], port: int, notes: int | None) -> NoReturn:
     """Turns this process into the function's."""
     try:
         os.setsid()
+        if notes is not None:
+            os.dup2(notes, order["notes"])
         for name, limit in order["limits"].items():
             number = getattr(resource, name)
             hard = resource.getrlimit(number)[1]
@@ -272,7 +283,6 @@ def _become(control: socket.socket, order: dict[str, Any], port: int) -> NoRetur
         for number in range(1, signal.NSIG):  # what a parent ignores, its children would ignore as well
             with suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
-        os.umask(0o022)
         if order["user"] is not None and _may_become(order["user"]):
             user, group = order["user"]
             os.setgroups([])

@@ -36,6 +36,10 @@ would be counted too."""
 _PATIENCE = 30.0
 """Seconds that the launcher has to make the room; it takes a fraction of one."""
 
+NOTES = 1023
+"""Number of the descriptor for notes: the last that a function may have, so that its own files get the usual ones.
+``native/pages.c`` and ``slimpack_trace.py`` know it, too."""
+
 _MESSAGE = 2**16
 """Bytes of a message of the launcher."""
 
@@ -74,6 +78,8 @@ class Order:
     """None to start it among the host's own files, with the host's network."""
     drop_user: bool = True
     """Whether root starts it as another user."""
+    notes: int | None = None
+    """Descriptor of a file that the process has as number ``NOTES``; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +136,8 @@ class Sandbox:
         self._function: int | None = None
         self._watcher: threading.Thread | None = None
         try:
-            self._control.send(json.dumps(_plain(order)).encode())
+            attached = [] if order.notes is None else [order.notes]
+            socket.send_fds(self._control, [json.dumps(_plain(order)).encode()], attached)
             self._control.settimeout(_PATIENCE)
             _, (descriptor,) = self._hear("listening", descriptors=1)
             self.listener = socket.socket(fileno=descriptor)
@@ -240,6 +247,7 @@ def _plain(order: Order) -> dict[str, Any]:
         "folder": order.folder,
         "limits": _LIMITS | _PROCESSES if room is not None or drops_user else _LIMITS,
         "user": [UID, GID] if drops_user else None,
+        "notes": None if order.notes is None else NOTES,
         "room": None
         if room is None
         else {

@@ -58,6 +58,10 @@ class Stage:
     """Whether a room of its own is tried; False to do without."""
     bootstrap: tuple[str, ...] = ("bootstrap.py",)
     """What the interpreter runs: a file of the client's folder, and arguments before the layers' folder."""
+    audit: str | None = None
+    """A file of the client's folder that the dynamic linker loads first (ld.so(8), ``LD_AUDIT``); None for none."""
+    notes: int | None = None
+    """Descriptor of a file that the process can write to (``Order.notes``)."""
 
     def order(self, *, room: bool) -> Order:
         """Returns what to start.
@@ -70,6 +74,16 @@ class Stage:
         """
         with writing(self.scratch):
             return self._in_room() if room else self._in_the_open()
+
+    def place(self, *, room: bool) -> str:
+        """Returns the folder in which the function sees the bundle.
+
+        Args:
+            room: Whether in a room of its own.
+        """
+        if not room:
+            return str(self.tree)
+        return LAMBDA.layer if self.target.kind == "lambda-layer" else LAMBDA.task
 
     def not_emulated(self, refused: str | None) -> tuple[NotEmulated, ...]:
         """Returns in what a run differs from one on Lambda.
@@ -182,9 +196,13 @@ class Stage:
                 *arguments,
                 places.layer,
             ),
-            environment=variables(self.target, self.function, places),
+            environment={
+                **variables(self.target, self.function, places),
+                **({} if self.audit is None else {"LD_AUDIT": f"{places.runtime}/{self.audit}"}),
+            },
             folder=places.task,
             room=room,
+            notes=self.notes,
         )
 
     def _folder(self, name: str, *, mode: int = 0o755) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
+from slimpack.plan import REMOVE
 from slimpack.references import module_name
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ _NO_METADATA = re.compile(
 _PATH = re.compile(r"[^\s'\"<>|:,;()\[\]]*[\w-]+[./][^\s'\"<>|:,;()\[\]]+")
 """Something in a message that may be a path, or the end of one."""
 
+LOST = "lost"
+"""In place of a rule: the bundle's manifest lists the file, and the bundle does not have it."""
+
 _LONGEST = 100_000
 """Characters of a message that are looked at."""
 
@@ -35,7 +39,7 @@ def causes(message: str, removed: Mapping[str, str], *, roots: Sequence[str] = (
 
     Args:
         message: Type, message and stack of an exception.
-        removed: What the bundle lacks: the rule by place in the installed tree.
+        removed: What the bundle lacks: the rule, or ``LOST``, by place in the installed tree.
         roots: Folders that the bundle was at in the run.
     """
     text = message[:_LONGEST]
@@ -44,6 +48,27 @@ def causes(message: str, removed: Mapping[str, str], *, roots: Sequence[str] = (
         if found:
             return tuple(sorted(found))
     return ()
+
+
+def remedy(explained: Sequence[str], removed: Mapping[str, str]) -> str | None:
+    """Returns what to do about files that a run missed; None if there are none.
+
+    Args:
+        explained: What ``causes`` returned.
+        removed: What it was given.
+    """
+    if not explained:
+        return None
+    explained = [path for path in explained if removed[path] == LOST] or explained
+    path = explained[0]
+    more = f" (and {len(explained) - 1} more)" if explained[1:] else ""
+    rule = removed[path]
+    if rule == LOST:
+        return f"{path}{more} is in the manifest but not in the bundle: build it again."
+    if rule == REMOVE:
+        return f"{path}{more} was removed by a pattern of the configuration: take that out."
+    keep = f'keep = ["/{path}"] in the configuration'
+    return f"{path}{more} was removed by {rule}. Keep it, with {keep}, or build with --repair-rules."
 
 
 class _Removed:
@@ -74,6 +99,7 @@ def _complaints(text: str, removed: _Removed, roots: Sequence[str]) -> Iterator[
     for pattern, package, name in ((_NO_NAME, 2, 1), (_NO_ATTRIBUTE, 1, 2)):
         for missing in pattern.finditer(text):
             yield _module(f"{missing[package]}.{missing[name]}", removed)
+            yield _module(missing[package], removed)  # without its __init__.py it has no names
     for missing in _NO_LIBRARY.finditer(text):
         yield removed.names.get(missing[1], set())
     for missing in _NO_METADATA.finditer(text):

@@ -27,7 +27,7 @@ def check(handler: str, paths: Collection[str], source: Callable[[str], bytes]) 
     if not dot or not module or not function:
         return (findings.NO_HANDLER.at("handler", f"{handler!r} is no handler: write it as module.function"),)
     module = module.replace("/", ".")
-    files = {name: path for path in paths if (name := module_name(path))}
+    files = {name: path for path in sorted(paths, key=_preference) if (name := module_name(path))}
     if module not in files:
         own = [name for name in files if name.count(".") == module.count(".")]
         return (
@@ -53,6 +53,11 @@ def check(handler: str, paths: Collection[str], source: Callable[[str], bytes]) 
             path, f"the module has no function {function!r}{suggest(function, sorted(names))}"
         ),
     )
+
+
+def _preference(path: str) -> tuple[bool, bool, str]:
+    """Returns what sorts the file last that Python imports of several for one name (``FileFinder.find_spec``)."""
+    return path.endswith("/__init__.py"), path.endswith(".so"), path
 
 
 def _names(body: list[ast.stmt]) -> Iterator[str]:

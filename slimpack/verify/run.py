@@ -19,7 +19,7 @@ from slimpack.runtime.environment import Function
 from slimpack.runtime.invoke import run
 from slimpack.runtime.stage import Stage
 from slimpack.verify import handler as handlers
-from slimpack.verify.cause import causes
+from slimpack.verify.cause import causes, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -161,9 +161,7 @@ def verify(
     static: tuple[Finding, ...] = ()
     if trial.function is not None:
         root = subject.root
-        static = handlers.check(
-            trial.function.handler, _files(root), lambda path: (root / path).read_bytes()
-        )
+        static = handlers.check(trial.function.handler, _files(root), lambda path: (root / path).read_bytes())
     try:
         python = interpreter.choose(subject.target, trial.interpreter)
     except RuntimeRoomError as problem:
@@ -225,34 +223,29 @@ def _probe(subject: Subject, stage: Stage, plain: Callable[[Path], Path], scratc
     failed = _imports(probing, list(owners), together=True)
     if failed:
         failed = _imports(probing, list(failed), together=False)
-    unexplained: list[str] = []
+    unexplained: dict[str, str] = {}
     tried = {name: Tried(what="import", name=name, problem=None) for name in owners}
     found: list[Finding] = []
     missing: dict[str, Reference] = {}
     for name, problem in failed.items():
         tried[name] = Tried(what="import", name=name, problem=_short(problem))
-        explained = _explained(problem, subject)
-        if not explained:
-            unexplained.append(name)
-            continue
-        found.append(
-            findings.IMPORT_FAILS.at(
-                owners[name], f"`import {name}` fails: {_short(problem)}", _fix(explained, subject)
-            )
-        )
-        who = Reference(need=Need.RUN, path=owners[name], line=None, target=f"import {name}")
-        missing |= _repairable(explained, subject, who)
+        said = f"`import {name}` fails: {_short(problem)}"
+        if explained := _explained(problem, subject):
+            found.append(findings.IMPORT_FAILS.at(owners[name], said, remedy(explained, subject.removed)))
+            who = Reference(need=Need.RUN, path=owners[name], line=None, target=f"import {name}")
+            missing |= _repairable(explained, subject, who)
+        else:
+            unexplained[name] = said
     if unexplained:
-        tree = plain(scratch / "plain")
-        elsewhere = _imports(replace(probing, tree=tree), unexplained, together=False)
-        for name in unexplained:
-            said = f"`import {name}` fails: {_short(failed[name])}"
-            if name in elsewhere:
-                found.append(findings.FAILS_PLAINLY.at(owners[name], said))
-            else:
-                found.append(
-                    findings.IMPORT_FAILS.at(owners[name], f"{said}; in a plain install it does not")
-                )
+        elsewhere = _imports(
+            replace(probing, tree=plain(scratch / "plain")), list(unexplained), together=False
+        )
+        found += (
+            findings.FAILS_PLAINLY.at(owners[name], said)
+            if name in elsewhere
+            else findings.IMPORT_FAILS.at(owners[name], f"{said}; in a plain install it does not")
+            for name, said in unexplained.items()
+        )
     return Verdict(tried=tuple(tried.values()), findings=tuple(found), missing=missing)
 
 
@@ -265,10 +258,21 @@ def _imports(stage: Stage, names: Sequence[str], *, together: bool) -> dict[str,
         if outcome.answer is None or outcome.fault is not None:  # the process did not live to tell
             failed |= dict.fromkeys(group, _words(outcome))
             continue
-        told: dict[str, dict[str, Any]] = json.loads(outcome.answer)
-        failed |= {
-            name: f"{one['type']}: {one['message']}\n{''.join(one['stack'])}" for name, one in told.items()
-        }
+        try:
+            told: dict[str, dict[str, Any]] = json.loads(outcome.answer)
+            failed |= {
+                name: f"{one['type']}: {one['message']}\n{''.join(one['stack'])}"
+                for name, one in told.items()
+                if name in group
+            }
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):  # a module answered for us
+            failed |= dict.fromkeys(group, f"an answer that is not the probe's: {outcome.answer}")
     return failed
 
 
@@ -278,11 +282,12 @@ def _run(subject: Subject, trial: Trial, stage: Stage) -> Verdict:
     tried: list[Tried] = []
     found: list[Finding] = []
     missing: dict[str, Reference] = {}
-    for place, fault, log in _faults(trial, result):
-        said = f"{_fault_words(fault)}\n{log}"
+    for place, fault, log in _faults([event.name for event in trial.events], result):
+        said = f"{fault_words(fault)}\n{log}"
         explained = _explained(said, subject)
         message = f"{place} fails: {fault.type}: {_cut(_message(fault))}"
-        found.append(findings.EVENT_FAILS.at(stage.function.handler, message, _fix(explained, subject)))
+        fix = remedy(explained, subject.removed)
+        found.append(findings.EVENT_FAILS.at(stage.function.handler, message, fix))
         who = Reference(need=Need.RUN, path=stage.function.handler, line=None, target=place)
         missing |= _repairable(explained, subject, who)
     for event, outcome in zip(trial.events, result.outcomes, strict=True):
@@ -307,21 +312,40 @@ def _run(subject: Subject, trial: Trial, stage: Stage) -> Verdict:
     )
 
 
-def _faults(trial: Trial, result: Run) -> Iterator[tuple[str, Fault, str]]:
+def diagnose(
+    result: Run, events: Sequence[str], removed: Mapping[str, str], *, root: Path
+) -> tuple[str, ...]:
+    """Returns, for the failures of a run that files explain which the bundle lacks, what to do about these.
+
+    Args:
+        result: The run.
+        events: Names of its events.
+        removed: What the bundle lacks: the rule, or ``cause.LOST``, by place in the installed tree.
+        root: Folder of the installed tree.
+    """
+    remedies = (
+        remedy(_causes(f"{fault_words(fault)}\n{log}", removed, root), removed)
+        for _, fault, log in _faults(events, result)
+    )
+    return tuple(dict.fromkeys(one for one in remedies if one is not None))
+
+
+def _faults(events: Sequence[str], result: Run) -> Iterator[tuple[str, Fault, str]]:
     """Yields where something went wrong, what, and what was printed; a start that failed only once."""
     start = result.starts[-1]
     if start.fault is not None:
         yield "init", start.fault, start.log.text
-    for event, outcome in zip(trial.events, result.outcomes, strict=True):
+    for event, outcome in zip(events, result.outcomes, strict=True):
         if outcome.fault is not None and outcome.fault is not start.fault:
-            yield f"event {event.name}", outcome.fault, outcome.log.text
+            yield f"event {event}", outcome.fault, outcome.log.text
 
 
 def _words(outcome: Outcome) -> str:
-    return "no answer" if outcome.fault is None else _fault_words(outcome.fault)
+    return "no answer" if outcome.fault is None else fault_words(outcome.fault)
 
 
-def _fault_words(fault: Fault) -> str:
+def fault_words(fault: Fault) -> str:
+    """Returns all that a fault says, a request's id aside: type and message, then the stack."""
     return "\n".join((f"{fault.type}: {_message(fault)}", *fault.stack))
 
 
@@ -331,24 +355,15 @@ def _message(fault: Fault) -> str:
 
 
 def _explained(problem: str, subject: Subject) -> tuple[str, ...]:
-    return causes(problem, subject.removed, roots=("/var/task", "/opt/python", str(subject.root)))
+    return _causes(problem, subject.removed, subject.root)
+
+
+def _causes(problem: str, removed: Mapping[str, str], root: Path) -> tuple[str, ...]:
+    return causes(problem, removed, roots=("/var/task", "/opt/python", str(root)))
 
 
 def _repairable(explained: Iterable[str], subject: Subject, who: Reference) -> dict[str, Reference]:
     return {path: who for path in explained if subject.removed[path] != REMOVE}
-
-
-def _fix(explained: Sequence[str], subject: Subject) -> str | None:
-    """Returns what to do about files that are missed, or None to leave it to the kind of the finding."""
-    if not explained:
-        return None
-    path = explained[0]
-    more = f" (and {len(explained) - 1} more)" if explained[1:] else ""
-    rule = subject.removed[path]
-    if rule == REMOVE:
-        return f"{path}{more} was removed by a pattern of the configuration: take that out."
-    keep = f'keep = ["/{path}"] in the configuration'
-    return f"{path}{more} was removed by {rule}. Keep it, with {keep}, or build with --repair-rules."
 
 
 def _short(problem: str) -> str:

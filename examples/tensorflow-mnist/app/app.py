@@ -20,10 +20,11 @@ _count = _columns * (_sheet.height // _SIDE)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001 -- Lambda passes a context
-    """Answers the class of the digit that is asked for, and the probability of each class.
+    """Answers the class of the digit that is asked for.
 
     Args:
-        event: ``index``, the number of the digit on the sheet, from 0.
+        event: ``index``, the number of the digit on the sheet, from 0; with ``probabilities`` true, the answer has
+            the probability of each class as well.
         context: What Lambda tells of the call.
 
     Raises:
@@ -35,4 +36,5 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: 
     left, top = _SIDE * (index % _columns), _SIDE * (index // _columns)
     digit = np.asarray(_sheet.crop((left, top, left + _SIDE, top + _SIDE)), dtype="float32") / 255
     probabilities = _model.predict(digit[np.newaxis, :, :, np.newaxis], verbose=0)[0]
-    return {"index": index, "class": int(probabilities.argmax()), "probabilities": probabilities.tolist()}
+    answer = {"index": index, "class": int(probabilities.argmax())}
+    return answer | ({"probabilities": probabilities.tolist()} if event.get("probabilities") else {})

@@ -1,4 +1,4 @@
-"""Builds the native libraries of this folder, the same bytes on any machine: ``python build.py [FOLDER]``.
+"""Build: compiles the native libraries of this folder, the same bytes on any machine: ``build.py [FOLDER]``.
 
 Needs the compiler that the development dependencies name, zig, which brings both targets along.
 """
@@ -13,12 +13,16 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
+ZIG = "0.17.1"
+"""Release of the compiler that the libraries of this folder come from; another may make other code."""
+
 MACHINES = ("x86_64", "aarch64")
 
 _FLAGS = (
     "-std=c11", "-Wall", "-Wextra", "-Werror", "-Os", "-g0", "-fPIC", "-ffreestanding", "-fvisibility=hidden",
     "-fno-stack-protector", "-fno-sanitize=all", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables",
-    "-shared", "-nostdlib", "-Wl,--build-id=none", "-Wl,-s", "-Wl,-z,max-page-size=65536", "-Wl,-soname,slimpack_pages.so",
+    "-shared", "-nostdlib", "-Wl,--build-id=none", "-Wl,-s", "-Wl,-z,max-page-size=65536",
+    "-Wl,-soname,slimpack_pages.so",
 )  # fmt: skip
 
 

@@ -6,14 +6,16 @@
  * asynchronous mode (Linux 6.7), in which nobody is ever asked or stopped: read-only pages have no writes. Then
  * /proc/PID/pagemap shows the pages that were touched. No signal handler, no changed protection, no split mapping.
  *
- * The linker calls la_objopen when an object is mapped, before it reads anything of it through its addresses.
+ * The linker calls la_objopen when an object is mapped, before it relocates it or looks for a symbol. All it has read
+ * through its addresses is the head of the hash table, and even that may have mapped two megabytes. So what is mapped by
+ * then is taken away again, which costs nothing but another look into the page cache.
  *
  * Nothing of a C library is used: an auditor has a copy of each of its own dependencies, and those would be files
  * that the function has not opened.
  *
  * What is noted goes to descriptor NOTES, a line each: "L <address> <name>" for each object, with the address that
- * its own are relative to; "U <step> <errno>" where pages cannot be watched. The first line of that file is there
- * already: the folder whose objects are watched.
+ * its own are relative to; "U <errno> <step>", hexadecimal, where pages cannot be watched. That file begins with the
+ * folders whose objects are watched, a line each with a slash at its end, and an empty line.
  */
 
 typedef unsigned long word;
@@ -23,7 +25,7 @@ typedef unsigned long long u64;
 enum { NOTES = 1023, WATCH = 1000 }; /* descriptors; slimpack/runtime/sandbox.py has the first one, too */
 
 /* linux/fcntl.h, linux/mman.h, linux/userfaultfd.h */
-enum { O_CLOEXEC = 02000000, F_DUPFD_CLOEXEC = 1030, AT_FDCWD = -100, MADV_NOHUGEPAGE = 15 };
+enum { O_CLOEXEC = 02000000, F_DUPFD_CLOEXEC = 1030, AT_FDCWD = -100, MADV_DONTNEED = 4, MADV_NOHUGEPAGE = 15 };
 enum { UFFD_USER_MODE_ONLY = 1, UFFD_API = 0xAA, UFFD_FEATURE_WP_ASYNC = 1 << 15, UFFDIO_REGISTER_MODE_WP = 2 };
 #define UFFDIO_API 0xC018AA3FUL
 #define UFFDIO_REGISTER 0xC020AA00UL
@@ -60,7 +62,7 @@ static long call(long number, long a, long b, long c, long d)
 #endif
 
 static int watch = -1;        /* the userfaultfd */
-static char folder[4096];     /* with a slash at its end */
+static char folders[8192];
 static char maps[1 << 16];    /* a piece of /proc/self/maps; the linker's lock is held while it is in use */
 
 /* A line that is being put together; what does not fit is left out. */
@@ -93,12 +95,19 @@ static void tell(char kind, word number, const char *text)
 	call(SYS_write, NOTES, (long)line.text, line.length, 0);
 }
 
-static int in_folder(const char *name)
+static int is_watched(const char *name)
 {
-	u32 i = 0;
-	while (folder[i] && folder[i] == name[i])
-		i++;
-	return folder[0] && !folder[i];
+	const char *at = folders;
+	while (*at && *at != '\n') {
+		u32 i = 0;
+		while (at[i] == name[i] && name[i])
+			i++;
+		if (at[i] == '\n')
+			return 1;
+		while (*at && *at++ != '\n')
+			;
+	}
+	return 0;
 }
 
 /* A line of /proc/PID/maps: "start-end perm offset device inode path". */
@@ -137,61 +146,55 @@ static void watch_range(word start, word end)
 	result = call(SYS_ioctl, watch, UFFDIO_REGISTER, (long)&range, 0);
 	if (result < 0)
 		tell('U', (word)-result, "UFFDIO_REGISTER");
+	else
+		call(SYS_madvise, (long)start, (long)(end - start), MADV_DONTNEED, 0);
 }
 
-enum { MOST = 64 }; /* read-only mappings of one object */
-
-/* Watches the read-only mappings of the object that has an address: its mappings are next to each other. */
+/* Watches the read-only mappings of the object at an address: the first file from there on, and no other is between
+ * its mappings, for the linker has reserved all of the range. Memory without a file, as for .bss, may be. */
 static void watch_object(word address)
 {
-	struct mapping ranges[MOST], group = { 0, 0, 0, 0, 0 }, now;
-	u32 count = 0, have = 0;
+	struct mapping now;
+	word device = 0, inode = 0;
+	u32 have = 0;
+	int at_end = 0;
 	long file = call(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_CLOEXEC, 0), got;
 	if (file < 0) {
 		tell('U', (word)-file, "/proc/self/maps");
 		return;
 	}
-	while ((got = call(SYS_read, file, (long)(maps + have), sizeof maps - 1 - have, 0)) > 0) {
+	while (!at_end && (got = call(SYS_read, file, (long)(maps + have), sizeof maps - have, 0)) > 0) {
 		u32 begin = 0;
 		have += (u32)got;
-		for (u32 i = 0; i < have; i++) {
+		for (u32 i = 0; i < have && !at_end; i++) {
 			if (maps[i] != '\n')
 				continue;
 			maps[i] = 0;
 			now = parse(maps + begin);
 			begin = i + 1;
-			if (now.inode != group.inode || now.device != group.device || now.start != group.end) {
-				if (group.start <= address && address < group.end)
-					goto found;
-				group = now;
-				count = 0;
+			if (now.end <= address || !now.inode)
+				continue;
+			if (!inode) {
+				device = now.device;
+				inode = now.inode;
 			}
-			group.end = now.end;
-			if (now.read_only && now.inode && count < MOST)
-				ranges[count++] = now;
+			at_end = now.inode != inode || now.device != device;
+			if (now.read_only && !at_end)
+				watch_range(now.start, now.end);
 		}
 		have -= begin;
 		for (u32 i = 0; i < have; i++)
 			maps[i] = maps[begin + i];
 	}
-	if (!(group.start <= address && address < group.end))
-		count = 0;
-found:
 	call(SYS_close, file, 0, 0, 0);
-	while (count--)
-		watch_range(ranges[count].start, ranges[count].end);
 }
 
 __attribute__((visibility("default"))) u32 la_version(u32 version)
 {
 	struct uffdio_api api = { UFFD_API, UFFD_FEATURE_WP_ASYNC, 0 };
 	const char *step = "userfaultfd";
-	long high, result = call(SYS_pread64, NOTES, (long)folder, sizeof folder - 2, 0);
-	u32 i = 0;
-	while ((long)i < result && folder[i] != '\n')
-		i++;
-	folder[i] = i ? '/' : 0;
-	folder[i + (i > 0)] = 0;
+	long high, result;
+	call(SYS_pread64, NOTES, (long)folders, sizeof folders - 1, 0);
 	result = watch = (int)call(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY, 0, 0, 0);
 	if (watch >= 0) {
 		step = "UFFDIO_API";
@@ -214,7 +217,7 @@ __attribute__((visibility("default"))) u32 la_objopen(struct link_map *map, long
 {
 	(void)space, (void)cookie;
 	tell('L', map->l_addr, map->l_name ? map->l_name : "");
-	if (watch >= 0 && map->l_name && in_folder(map->l_name))
-		watch_object((word)map->l_ld);
+	if (watch >= 0 && map->l_name && is_watched(map->l_name))
+		watch_object(map->l_addr);
 	return 0;
 }

@@ -1,0 +1,207 @@
+"""Packing: shared objects of the sandbox are packed, as many as are wanted, largest first."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from slimpack import workers
+from slimpack.elf.inspect import layout_problems
+from slimpack.elf.layout import ElfError
+from slimpack.elf.pack import pack
+from slimpack.elf.packed import PAGER
+from slimpack.elf.unpack import unpack
+from slimpack.model import Addition
+from slimpack.output import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from slimpack.model import Staged, Target
+
+Pack = Literal["auto", "never", "all"]
+"""Whether shared objects are packed: as far as the bundle would not fit otherwise, not at all, or all of them."""
+
+FOLDER = "slimpack.libs"
+"""Folder of the installed tree that the pager is in."""
+
+PAGER_SIZE = 256 * 1024
+"""Bytes; the pager is smaller."""
+
+_SMALLEST = 64 * 1024
+"""Bytes; what is smaller is not packed."""
+
+_LARGE = 32 * 2**20
+"""Bytes from which the blocks of a file are compressed side by side, and not the file beside others."""
+
+_SECONDS = 3600
+"""After this long a task counts as hung; the largest known library takes a minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A file to pack."""
+
+    path: str
+    """Place in the installed tree."""
+    place: Path
+    """Where it lies."""
+    size: int
+    """Bytes."""
+    jobs: int
+    """Blocks that are compressed at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packed:
+    """What became of a file."""
+
+    size: int
+    """Bytes as written."""
+    sha256: str
+    """Hash of it, hexadecimal."""
+    refused: str | None
+    """Why it was left as it was; None if it was packed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What packing has done."""
+
+    staged: Mapping[str, Staged]
+    """All files, those that were packed with their new sizes."""
+    refused: Mapping[str, str]
+    """Why files were left as they were, by path."""
+    additions: tuple[Addition, ...]
+    """The pager, if anything was packed."""
+
+
+def pack_all(
+    staged: Mapping[str, Staged],
+    *,
+    root: Path,
+    target: Target,
+    kept: Collection[str],
+    enough: Callable[[int], bool],
+    jobs: int,
+    progress: Callable[[int, int], None],
+) -> Outcome:
+    """Packs shared objects in place, the largest first, until enough is saved.
+
+    Each outcome is checked before it takes the place of a file: loaders have to take it, and unpacked it has to be the
+    file that it was made from.
+
+    Args:
+        staged: What is in the sandbox.
+        root: Folder of the sandbox that the installed tree is in.
+        target: Where the bundle will run.
+        kept: Paths that are to stay as they are.
+        enough: Tells whether the bytes that were saved so far are enough.
+        jobs: Worker processes.
+        progress: Called with the bytes that are done and those of all candidates.
+
+    Raises:
+        OutputError: The sandbox cannot be written.
+    """
+    tasks = [
+        _Task(path=one.path, place=root / one.path, size=one.size, jobs=jobs if one.size >= _LARGE else 1)
+        for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
+        if one.size >= _SMALLEST and one.path not in kept and _is_library(one, target)
+    ]
+    total, done, saved = sum(task.size for task in tasks), 0, 0
+    after, refused = dict(staged), dict[str, str]()
+    for batch in _batches(tasks, jobs):
+        if enough(saved):
+            break
+        side_by_side = 1 if batch[0].jobs > 1 else jobs
+        for task, result in workers.run(_pack, batch, jobs=side_by_side, timeout_seconds=_SECONDS):
+            done += task.size
+            progress(done, total)
+            if isinstance(result, workers.Crashed):
+                refused[task.path] = "packing it crashed a worker"
+            elif result.refused is not None:
+                refused[task.path] = result.refused
+            else:
+                saved += task.size - result.size
+                after[task.path] = replace(
+                    staged[task.path], size=result.size, sha256=result.sha256, packed_from=task.size
+                )
+    return Outcome(staged=after, refused=refused, additions=(_pager(target),) if saved else ())
+
+
+def _is_library(one: Staged, target: Target) -> bool:
+    facts = one.elf
+    return (
+        facts is not None
+        and facts.type == "DYN"
+        and facts.interpreter is None
+        and facts.machine == target.machine
+        and not one.problems
+    )
+
+
+def _batches(tasks: Iterable[_Task], jobs: int) -> Iterator[list[_Task]]:
+    """Yields large files alone, and small ones as many as there are workers."""
+    batch: list[_Task] = []
+    for task in tasks:
+        if task.jobs > 1:
+            yield [task]
+            continue
+        batch.append(task)
+        if len(batch) == jobs:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _pack(task: _Task) -> _Packed:
+    """Packs one file; runs in a worker process."""
+    depth = len(PurePosixPath(task.path).parts) - 1
+    folder = "/".join(("$ORIGIN", *[".."] * depth, FOLDER))
+    new = task.place.with_name(f".{task.place.name}.packed")
+    with writing(new), task.place.open("rb") as file:
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
+                return _checked(task, image, new, folder)
+        except ElfError as problem:
+            return _Packed(size=task.size, sha256="", refused=problem.reason)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _checked(task: _Task, image: mmap.mmap, new: Path, folder: str) -> _Packed:
+    """Packs a file beside itself, and puts the outcome in its place if that is sound.
+
+    Raises:
+        ElfError: It cannot be packed.
+    """
+    content = bytes(image)
+    packing = pack(content, pager_folder=folder, jobs=task.jobs)
+    digest = hashlib.sha256()
+    with new.open("wb") as output:
+        for chunk in packing.chunks:
+            digest.update(chunk)
+            output.write(chunk)
+    if problems := layout_problems(new):
+        raise ElfError(f"packed, {problems[0]}")
+    if unpack(new.read_bytes()) != content:
+        raise ElfError("packed, it would differ")
+    new.chmod(task.place.stat().st_mode & 0o777)
+    new.replace(task.place)
+    return _Packed(size=packing.size, sha256=digest.hexdigest(), refused=None)
+
+
+def _pager(target: Target) -> Addition:
+    name = f"libslimpager-{target.machine}.so.1"
+    content = resources.files("slimpack").joinpath("pager", name).read_bytes()
+    return Addition(
+        path=f"{FOLDER}/{PAGER}",
+        rule="pack",
+        reason="It loads the packed parts of shared objects when they are touched.",
+        content=content,
+    )

@@ -1,0 +1,125 @@
+"""Packing in a build: what is packed loads and answers as before, and no more is packed than is wanted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slimpack.elf.packed import read_packed
+from slimpack.elf.unpack import unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import MakeElf, MakeWheel
+    from shop import Shop
+
+FUNCTIONS = 1500
+
+
+def code(seed: int) -> str:
+    """Returns C source that compiles to some hundred kilobytes of code, no two functions alike."""
+    lines = [
+        f"int f{i}(int x) {{ for (int i = 0; i < (x & 7); i++) x = x * {seed * 7919 + i * i + 3}"
+        f" ^ (x >> {i % 13 + 1}); return x + {i}; }}"
+        for i in range(FUNCTIONS)
+    ]
+    table = "".join(f"f{i}," for i in range(FUNCTIONS))
+    calls = (
+        f"static int (*table[])(int) = {{{table}}};",
+        "int call(int i, int x) { return table[i](x); }",
+    )
+    return "\n".join([*lines, *calls])
+
+
+CALL = """
+import ctypes, json, sys
+library = ctypes.CDLL(sys.argv[1])
+print(json.dumps([library.call(i, 12345) for i in range(0, 1500, 7)]))
+"""
+
+
+def answers(library: Path) -> list[int]:
+    run = subprocess.run([sys.executable, "-c", CALL, library], capture_output=True, check=True, text=True)
+    numbers: list[int] = json.loads(run.stdout)
+    return numbers
+
+
+@pytest.fixture
+def coded(shop: Shop, make_wheel: MakeWheel, make_elf: MakeElf) -> Shop:
+    files: dict[str, bytes | str] = {"big/__init__.py": ""}
+    for number, name in enumerate(("big/one.so", "big/deep/two.so")):
+        path = make_elf(code(number), "-shared", "-fPIC", "-O1", "-g", name=f"lib{number}.so")
+        files[name] = path.read_bytes()
+        (shop.folder / f"plain{number}.so").write_bytes(path.read_bytes())
+    shop.stock(make_wheel("big", "1.0", files))
+    shop.require("big")
+    return shop
+
+
+def unzipped(shop: Shop) -> Path:
+    folder = shop.folder / "task"
+    with zipfile.ZipFile(shop.folder / "out/app.zip") as bundle:
+        bundle.extractall(folder)
+    return folder
+
+
+def test_what_is_packed_answers_as_before_and_is_accounted_for(coded: Shop) -> None:
+    coded.build()
+    compacted = {path: file["size_after"] for path, file in coded.files().items()}
+    done = coded.build("--pack", "all")
+
+    assert done.code == 0
+    files = coded.files()
+    task = unzipped(coded)
+    for number, path in enumerate(("big/one.so", "big/deep/two.so")):
+        file = files[path]
+        assert (file["decision"], file["packed_from"]) == ("packed", compacted[path])
+        assert file["size_after"] < 0.7 * compacted[path]
+        assert (packed := read_packed((task / path).read_bytes())) is not None
+        assert packed.ranges
+        assert len(unpack((task / path).read_bytes())) == compacted[path]
+        assert answers(task / path) == answers(coded.folder / f"plain{number}.so")
+    assert files["slimpack.libs/libslimpager.so.1"]["decision"] == "added"
+    assert "packing of shared objects" in done.out
+    assert "packed from" in coded.run("explain", "big/one.so", "-m", "out/app.manifest.json").out
+
+
+def test_the_same_inputs_pack_to_the_same_zip(coded: Shop) -> None:
+    coded.build("--pack", "all", "--no-cache", "--jobs", "1")
+    first = (coded.folder / "out/app.zip").read_bytes()
+    coded.build("--pack", "all", "--no-cache", "--jobs", "2")
+
+    assert (coded.folder / "out/app.zip").read_bytes() == first
+
+
+def test_auto_packs_nothing_where_the_bundle_fits(coded: Shop) -> None:
+    coded.build("--pack", "auto")
+
+    assert {file["decision"] for file in coded.files().values()} <= {"kept", "compacted", "removed"}
+    assert "slimpack.libs/libslimpager.so.1" not in coded.files()
+
+
+def test_auto_packs_no_more_than_it_takes_to_fit(coded: Shop) -> None:
+    # given a limit that one packed library is enough for
+    coded.build()
+    size = coded.manifest()["totals"]["size_after"]
+    done = coded.build("--pack", "auto", "--max-size", str(size), "--jobs", "1")
+
+    assert done.code == 1 or coded.manifest()["totals"]["size_after"] < size
+    decisions = [file["decision"] for path, file in coded.files().items() if path.endswith(".so")]
+    assert "packed" in decisions
+
+
+def test_a_file_that_the_user_keeps_is_not_packed(coded: Shop) -> None:
+    coded.build("--pack", "all", "--keep", "big/one.so")
+
+    assert [coded.files()[path]["decision"] for path in ("big/one.so", "big/deep/two.so")] == [
+        "compacted",
+        "packed",
+    ]
