@@ -37,4 +37,4 @@ def test_the_report_in_the_readme_has_the_form_of_a_report() -> None:
 
 def test_the_demo_in_the_readme_ends_with_the_handlers_answer() -> None:
     assert '"species": "virginica"' in README
-    assert "as examples/iris-knn/expected.json says" in README
+    assert "as expected.json says" in README

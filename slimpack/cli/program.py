@@ -13,6 +13,7 @@ from slimpack import __version__
 from slimpack.cli.build import build
 from slimpack.cli.cache import cache
 from slimpack.cli.completion import COMPLETE, NAME, completion
+from slimpack.cli.elf import elf
 from slimpack.cli.explain import explain
 from slimpack.cli.inputs import origin
 from slimpack.cli.invoke import invoke
@@ -36,7 +37,7 @@ def slimpack() -> None:
     """
 
 
-for command in (build, cache, completion, explain, invoke, report, rule, trace):
+for command in (build, cache, completion, elf, explain, invoke, report, rule, trace):
     slimpack.add_command(command)
     for verb in command.commands.values() if isinstance(command, click.Group) else (command,):
         verb.params.append(debug_option())
