@@ -19,7 +19,7 @@ from slimpack.model import Addition
 from slimpack.output import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from slimpack.model import Staged, Target
 
@@ -86,11 +86,11 @@ def pack_all(
     root: Path,
     target: Target,
     kept: Collection[str],
-    enough: Callable[[int], bool],
+    needed: int | None,
     jobs: int,
     progress: Callable[[int, int], None],
 ) -> Outcome:
-    """Packs shared objects in place, the largest first, until enough is saved.
+    """Packs shared objects in place, the largest first, until as much is saved as is needed.
 
     Each outcome is checked before it takes the place of a file: loaders have to take it, and unpacked it has to be the
     file that it was made from.
@@ -100,25 +100,24 @@ def pack_all(
         root: Folder of the sandbox that the installed tree is in.
         target: Where the bundle will run.
         kept: Paths that are to stay as they are.
-        enough: Tells whether the bytes that were saved so far are enough.
+        needed: Bytes to save; None for as many as can be.
         jobs: Worker processes.
         progress: Called with the bytes that are done and those of all candidates.
 
     Raises:
         OutputError: The sandbox cannot be written.
     """
-    tasks = [
+    waiting = [
         _Task(path=one.path, place=root / one.path, size=one.size, jobs=jobs if one.size >= _LARGE else 1)
         for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
         if one.size >= _SMALLEST and one.path not in kept and _is_library(one, target)
     ]
-    total, done, saved = sum(task.size for task in tasks), 0, 0
+    total, done, saved = sum(task.size for task in waiting), 0, 0
     after, refused = dict(staged), dict[str, str]()
-    for batch in _batches(tasks, jobs):
-        if enough(saved):
-            break
-        side_by_side = 1 if batch[0].jobs > 1 else jobs
-        for task, result in workers.run(_pack, batch, jobs=side_by_side, timeout_seconds=_SECONDS):
+    while waiting and (needed is None or saved < needed):
+        batch = _certain(waiting, None if needed is None else needed - saved)
+        del waiting[: len(batch)]
+        for task, result in _packed(batch, jobs):
             done += task.size
             progress(done, total)
             if isinstance(result, workers.Crashed):
@@ -130,7 +129,11 @@ def pack_all(
                 after[task.path] = replace(
                     staged[task.path], size=result.size, sha256=result.sha256, packed_from=task.size
                 )
-    return Outcome(staged=after, refused=refused, additions=(_pager(target),) if saved else ())
+    return Outcome(
+        staged=after,
+        refused=dict(sorted(refused.items())),
+        additions=(_pager(target),) if saved else (),
+    )
 
 
 def _is_library(one: Staged, target: Target) -> bool:
@@ -144,19 +147,28 @@ def _is_library(one: Staged, target: Target) -> bool:
     )
 
 
-def _batches(tasks: Iterable[_Task], jobs: int) -> Iterator[list[_Task]]:
-    """Yields large files alone, and small ones as many as there are workers."""
+def _certain(waiting: Sequence[_Task], needed: int | None) -> list[_Task]:
+    """Returns the first files that are all needed, however small they become: the same ones on any machine.
+
+    Args:
+        waiting: Files, the largest first.
+        needed: Bytes to save; None for all that can be.
+    """
+    if needed is None:
+        return list(waiting)
     batch: list[_Task] = []
-    for task in tasks:
-        if task.jobs > 1:
-            yield [task]
-            continue
+    for task in waiting:
+        if sum(one.size for one in batch) >= needed:
+            break
         batch.append(task)
-        if len(batch) == jobs:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    return batch
+
+
+def _packed(batch: Sequence[_Task], jobs: int) -> Iterator[tuple[_Task, _Packed | workers.Crashed]]:
+    """Packs files: large ones one by one, block beside block, and then small ones side by side."""
+    large, small = [task for task in batch if task.jobs > 1], [task for task in batch if task.jobs == 1]
+    yield from workers.run(_pack, large, jobs=1, timeout_seconds=_SECONDS)
+    yield from workers.run(_pack, small, jobs=jobs, timeout_seconds=_SECONDS)
 
 
 def _pack(task: _Task) -> _Packed:
