@@ -18,7 +18,7 @@ from slimpack import __version__, findings, guard, packing, plan, repair, resolv
 from slimpack.archive import COMPRESSOR, Member, write_zip
 from slimpack.assemble import add, assemble, install
 from slimpack.elf import closure
-from slimpack.errors import ManifestError, SourceError
+from slimpack.errors import ManifestError, RuntimeRoomError, SourceError
 from slimpack.ledger import Added, Entries, account, by_severity
 from slimpack.manifest import (
     LockRecord,
@@ -32,10 +32,11 @@ from slimpack.model import Need, Reference, Severity
 from slimpack.output import claim, is_zip, writing
 from slimpack.plan import Wishes
 from slimpack.rules import load_rules
+from slimpack.runtime import interpreter
 from slimpack.source import read_source
 from slimpack.stock import take
 from slimpack.verify.modules import top_level
-from slimpack.verify.run import Subject, Verdict, verify
+from slimpack.verify.run import Subject, Verdict, look, verify
 from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from slimpack.output import Claim
     from slimpack.packing import Pack
     from slimpack.rules import RuleBook
+    from slimpack.runtime.interpreter import Interpreter
     from slimpack.stock import Stock
     from slimpack.verify.run import Trial
 
@@ -70,10 +72,13 @@ UNFIT = frozenset(
         findings.IMPORT_FAILS,
         findings.EVENT_FAILS,
         findings.ANSWER_DIFFERS,
-        findings.NOT_CHECKED,
     )
 )
 """Findings of a verification that another run may not have: what has them is not kept for a second build."""
+
+
+_ANSWER = 64 * 2**10
+"""Bytes of an answer that the manifest keeps."""
 
 
 class Progress(Protocol):
@@ -115,6 +120,8 @@ class Options:
     """Whether shared objects are packed."""
     trial: Trial | None = None
     """What to run before the bundle is handed over; None for nothing."""
+    handler: str = ""
+    """What Lambda will call: looked for in the files even if nothing is run. Empty for none."""
     limits: Limits = Limits()  # noqa: RUF009 -- frozen
     """What a wheel may be."""
     jobs: int = 1
@@ -164,6 +171,7 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
     book = load_rules(options.rules)
     names = Names.of(options.output)
     plan.check(options.wishes, book)
+    python = None if options.trial is None else _interpreter(options.target, options.trial)
     source = _read_source(options.source, options.output, names) if options.source is not None else ()
     inputs = resolve.read(options.requirements, options.target, resolver=options.resolver)
     with claim(options.output, manifest=names.manifest, lock=names.lock) as claimed:
@@ -186,14 +194,15 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
             lock_record=LockRecord(sha256=_sha256(lock_text), resolver=lock.resolver),
             wheels=fetched.wheels,
             source=source,
+            python=python,
             findings=tuple(_support_findings(options.target, today)),
         )
         cache.touch_wheels(one.sha256 for one in lock.wheels)
         manifest = _from_cache(cache, job, claimed)
         cached = manifest is not None
         if manifest is None:
-            manifest = _make(job, claimed, cache, progress)
-            if options.zipped and UNFIT.isdisjoint(one.code for one in manifest.findings):
+            manifest, lasting = _make(job, claimed, cache, progress)
+            if options.zipped and lasting and UNFIT.isdisjoint(one.code for one in manifest.findings):
                 files = {"bundle.zip": claimed.bundle, "manifest.json": claimed.manifest}
                 if problem := cache.put_bundle(job.key(), files):
                     progress.tell(problem)
@@ -251,6 +260,8 @@ class _Job:
     """Wheel files by canonical distribution name."""
     source: tuple[InventoryFile, ...]
     """The app's own files."""
+    python: Interpreter | RuntimeRoomError | None
+    """What runs the bundle, or why nothing could; None if that is not wanted."""
     findings: tuple[Finding, ...]
     """What is known before anything was read."""
 
@@ -276,6 +287,12 @@ class _Job:
             "source": [(file.path, file.sha256, file.executable) for file in self.source],
             "findings": [asdict(finding) for finding in self.findings],
             "trial": None if options.trial is None else asdict(options.trial),
+            "handler": options.handler,
+            "interpreter": None
+            if self.python is None
+            else str(self.python)
+            if isinstance(self.python, RuntimeRoomError)
+            else [asdict(self.python), self.python.executable.stat().st_mtime_ns],
         }
         return _sha256(json.dumps(parts, sort_keys=True, default=str))
 
@@ -290,8 +307,8 @@ class _Tree:
     """What was written, by place in the installed tree."""
 
 
-def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> Manifest:
-    """Builds the bundle in the claimed place and returns its account."""
+def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> tuple[Manifest, bool]:
+    """Builds the bundle in the claimed place; returns its account, and whether tomorrow's would be the same."""
     options, target = job.options, job.options.target
     sandbox = claimed.folder / "sandbox" if options.zipped else claimed.bundle
     stock = take(job.lock, job.wheels, job.source, limits=options.limits)
@@ -325,7 +342,7 @@ def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> Manife
             book=job.book,
             offers=plan.offers(tree.plan, stock.inventory, job.book, target),
             lock=job.lock_record,
-            verification=_record(verdict) if verdict.tried else None,
+            verification=_record(verdict) if verdict.ran else None,
         ),
         version=__version__,
         format="zip" if options.zipped else "directory",
@@ -341,7 +358,7 @@ def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> Manife
         claimed.manifest.write_text(to_json(manifest), encoding="utf-8")
     if any(one.severity is Severity.ERROR for one in verdict.findings):
         claimed.mark_failed()
-    return manifest
+    return manifest, verdict.lasting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,8 +412,8 @@ def _pack(job: _Job, tree: _Tree, root: Path, added: int, progress: Progress) ->
     """Packs as much as is wanted."""
     options = job.options
     size = added + sum(one.size for one in tree.staged.values())
-    limit = options.target.size_limit if options.pack == "auto" else 0
-    if options.pack == "never" or size < limit:
+    over = size + packing.PAGER_SIZE - options.target.size_limit
+    if options.pack == "never" or (options.pack == "auto" and size < options.target.size_limit):
         return packing.Outcome(staged=tree.staged, refused={}, additions=())
     with progress.phase("packing shared objects"):
         return packing.pack_all(
@@ -404,17 +421,15 @@ def _pack(job: _Job, tree: _Tree, root: Path, added: int, progress: Progress) ->
             root=root,
             target=options.target,
             kept={one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP},
-            enough=lambda saved: size - saved + packing.PAGER_SIZE < limit,
+            needed=over + 1 if options.pack == "auto" else None,
             jobs=options.jobs,
             progress=progress.advance,
         )
 
 
 def _verify(job: _Job, stock: Stock, filled: _Filled, cache: Cache, progress: Progress) -> Verdict:
-    """Runs what is in the sandbox as on Lambda, if that is wanted."""
+    """Runs what is in the sandbox as on Lambda, or only looks for the handler if no run is wanted."""
     options = job.options
-    if options.trial is None:
-        return Verdict(missing={})
     kept: dict[str, list[str]] = defaultdict(list)
     removed: dict[str, str] = {}
     for one in filled.tree.plan.decisions:
@@ -438,15 +453,19 @@ def _verify(job: _Job, stock: Stock, filled: _Filled, cache: Cache, progress: Pr
             )
         return folder
 
+    subject = Subject(
+        target=options.target,
+        tree=filled.sandbox,
+        modules={name: top_level(kept[name]) for name in names if name in kept},
+        removed=removed,
+        sdk=not provided.isdisjoint(removed.values()),
+    )
+    if options.trial is None or job.python is None:
+        return Verdict(findings=look(subject, options.handler, runs=False), missing={}, ran=False)
     return verify(
-        Subject(
-            target=options.target,
-            tree=filled.sandbox,
-            modules={name: top_level(kept[name]) for name in names if name in kept},
-            removed=removed,
-            sdk=not provided.isdisjoint(removed.values()),
-        ),
+        subject,
         options.trial,
+        python=job.python,
         plain=plain,
         cache=cache,
         progress=progress,
@@ -458,9 +477,17 @@ def _record(verdict: Verdict) -> VerificationRecord:
         tried=tuple(TriedRecord(**asdict(one)) for one in verdict.tried),
         init_seconds=verdict.init_seconds,
         peak_bytes=verdict.peak_bytes,
-        answers=verdict.answers,
+        answers=tuple(_head(answer) for answer in verdict.answers),
         not_emulated=verdict.not_emulated,
     )
+
+
+def _head(answer: str) -> str:
+    """Returns as much of an answer as a manifest has."""
+    content = answer.encode()
+    if len(content) <= _ANSWER:
+        return answer
+    return f"{content[:_ANSWER].decode(errors='ignore')}... ({len(content):,} bytes)"
 
 
 def _assemble(
@@ -578,6 +605,16 @@ def _read_source(folder: Path, destination: Path, names: Names) -> tuple[Invento
         if not any(file.entry == path or file.entry.startswith(f"{path}/") for path in outputs)
         and not _WORKING_FOLDER.search(file.entry)
     )
+
+
+def _interpreter(target: Target, trial: Trial) -> Interpreter | RuntimeRoomError:
+    """Returns what runs a bundle, or why nothing can; raises if the user has named what cannot."""
+    try:
+        return interpreter.choose(target, trial.interpreter)
+    except RuntimeRoomError as problem:
+        if trial.interpreter is not None:
+            raise
+        return problem
 
 
 def _code_digest() -> str:
