@@ -136,7 +136,7 @@ def claim(destination: Path, *, manifest: str, lock: str) -> Iterator[Claim]:
         yield claimed
         with _uninterrupted(), writing(final):
             # a bundle that works puts an end to the one that did not
-            stale = failed if claimed.bundle.exists() else ()
+            stale = failed if claimed.bundle.exists() and _is_manifest(failed[1]) else ()
             _hand_over(new, (final, failed[0], *companions, failed[1]), stale=stale, aside=folder / "old")
 
 
@@ -328,6 +328,16 @@ def _stranger(folder: Path, manifest: Path) -> str | None:
             if path not in listed or place.is_symlink():  # a bundle has no links
                 return path
     return None
+
+
+def _is_manifest(place: Path) -> bool:
+    """Returns whether a file is a manifest, so that what lies beside it is slimpack's."""
+    from slimpack.manifest import from_json
+
+    with suppress(OSError, ManifestError):
+        from_json(place.read_bytes(), where=str(place))
+        return True
+    return False
 
 
 def _fail(problem: OSError) -> NoReturn:

@@ -11,7 +11,10 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wheel.wheelfile import WheelFile  # type: ignore[import-untyped]  # it ships no py.typed
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 RUNTIME = f"python3.{max(10, min(14, sys.version_info.minor))}"
@@ -86,3 +89,15 @@ class Shop:
 
     def left(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
+
+
+def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, str | bytes]) -> None:
+    """Writes a wheel into a folder; for fixtures that outlive a test."""
+    info = f"{name}-{version}.dist-info"
+    own = {
+        f"{info}/METADATA": f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with WheelFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for entry, content in {**files, **own}.items():
+            wheel.writestr(entry, content)

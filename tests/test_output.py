@@ -115,6 +115,33 @@ def test_what_the_block_did_not_write_stays(tmp_path: Path) -> None:
     assert tree(tmp_path) == built("old") | {"app.zip": "new"}
 
 
+def fail(destination: Path, text: str) -> None:
+    with claimed(destination) as places:
+        places.bundle.write_text(text)
+        places.manifest.write_text(account())
+        places.mark_failed()
+
+
+def test_a_bundle_that_works_puts_an_end_to_the_one_that_failed(tmp_path: Path) -> None:
+    fail(tmp_path / "app.zip", "bad")
+    failed = {"app.failed.zip", "app.failed.manifest.json"}
+    assert set(tree(tmp_path)) == failed
+    build(tmp_path / "app.zip", "good")
+    assert tree(tmp_path) == built("good")
+
+
+def test_what_is_only_called_like_a_failed_bundle_stays(tmp_path: Path) -> None:
+    (tmp_path / "app.failed.zip").write_text("mine")
+    build(tmp_path / "app.zip", "good")
+    (tmp_path / "app.failed.manifest.json").write_text("{}")
+    build(tmp_path / "app.zip", "good")
+    assert tree(tmp_path) == {
+        **built("good"),
+        "app.failed.zip": "mine",
+        "app.failed.manifest.json": "{}",
+    }
+
+
 def test_parents_are_created(tmp_path: Path) -> None:
     build(tmp_path / "some" / "where" / "app.zip", "x")
     assert tree(tmp_path / "some" / "where") == built("x")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import pytest
 from runtimes import make_stage
 
 from slimpack.runtime.invoke import Session, medians, run
+from slimpack.runtime.stage import StaysRootError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,7 +193,7 @@ def test_a_layer_is_where_lambda_has_layers(tmp_path: Path) -> None:
         done = run(stage, [b"1"])
 
         in_room = not any(one.what == "room" for one in done.not_emulated)
-        assert answer(done) == f"{'/opt' if in_room else stage.tree}/python/app.py"
+        assert answer(done) == f"{stage.place(room=in_room)}/python/app.py"
 
 
 def test_in_a_room_things_are_where_lambda_has_them(in_room: Callable[..., Run]) -> None:
@@ -525,6 +527,50 @@ def test_several_runs_have_medians(tmp_path: Path) -> None:
     assert middle.init_seconds == sorted(one.starts[0].seconds or 0 for one in runs)[1]
     assert len(middle.event_seconds) == 2
     assert middle.peak_bytes == sorted(one.peak_bytes for one in runs)[1]
+
+
+VANDAL = """
+    from contextlib import suppress
+    from pathlib import Path
+
+    def handler(event, context):
+        here = Path(__file__).parent
+        with suppress(OSError):
+            here.chmod(0o777)
+            (here / "new").touch()
+            (here / "data.txt").unlink()
+        return str(here)
+"""
+
+
+def test_in_the_open_nothing_happens_to_a_tree_that_is_not_slimpacks_own(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path, {"app.py": VANDAL, "data.txt": "same"}, room=False)
+
+    places = [answer(run(stage, [b"0"])) for _ in range(2)]
+
+    assert places == [stage.place(room=False)] * 2
+    assert not Path(places[0]).is_relative_to(stage.tree)
+    assert {path.name for path in stage.tree.iterdir()} == {"app.py", "data.txt"}
+    assert (stage.tree / "data.txt").read_text() == "same"
+
+
+def test_a_tree_of_slimpacks_own_is_not_copied(tmp_path: Path) -> None:
+    source = "def handler(event, context): return __file__"
+    stage = replace(make_stage(tmp_path, {"app.py": source}, room=False), owned=True)
+
+    assert answer(run(stage, [b"0"])) == f"{stage.tree}/app.py"
+
+
+def test_who_may_not_stay_root_is_not_started_where_nobody_else_could_run_it(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o700)
+    stage = make_stage(shut, {"app.py": "def handler(event, context): return 1"}, room=False)
+
+    with pytest.raises(StaysRootError, match=r"not checked: there are no namespaces .* may not pass through"):
+        run(replace(stage, may_stay_root=False), [b"0"])
+    assert answer(run(stage, [b"0"])) == 1
 
 
 def test_what_is_not_emulated_is_told(invoke: Callable[..., Run], request: pytest.FixtureRequest) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,7 +199,7 @@ def test_the_function_behaves_as_without_tracing(stage: Callable[..., Stage]) ->
     }
     made = stage(source, files)
 
-    plain = run(made, [b"1"])
+    plain = run(replace(made, copied=False), [b"1"])
     done = trace(made, [("1", b"1")])
 
     answers = [json.loads(one.outcomes[0].answer or "null") for one in (plain, done.runs[0])]

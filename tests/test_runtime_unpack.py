@@ -1,17 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import stat
+import tempfile
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from runtimes import make_zip
 
 from slimpack.errors import BundleError
-from slimpack.runtime.unpack import scratch, unpack
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from slimpack.runtime.unpack import copy, scratch, unpack
 
 
 def test_a_file_gets_for_all_what_its_mode_says_of_others(tmp_path: Path) -> None:
@@ -95,3 +94,50 @@ def test_the_scratch_folder_goes_with_all_that_is_in_it_and_nothing_else(tmp_pat
 
     assert not folder.exists()
     assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) == 0o750
+
+
+def test_what_a_killed_process_left_is_swept_and_what_another_uses_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("killed", "used", "unlocked"):
+        (tmp_path / f"slimpack-invoke-{name}" / "shut").mkdir(parents=True)
+    for name in ("killed", "used"):
+        (tmp_path / f"slimpack-invoke-{name}" / "lock").touch()
+    (tmp_path / "slimpack-invoke-link").symlink_to(tmp_path / "slimpack-invoke-used")
+
+    with (tmp_path / "slimpack-invoke-used/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with scratch() as mine, scratch() as another:
+            assert mine.is_dir()
+            assert another.is_dir()
+
+    assert {path.name.removeprefix("slimpack-invoke-") for path in tmp_path.iterdir()} == {
+        "used",
+        "unlocked",
+        "link",
+    }
+
+
+def test_a_copy_has_the_modes_of_what_is_unpacked_and_keeps_links(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "pkg").mkdir(parents=True)
+    for name, mode in (("pkg/a.py", 0o644), ("pkg/run", 0o755), ("secret.py", 0o600)):
+        (tree / name).write_text(name)
+        (tree / name).chmod(mode)
+    (tree / "link").symlink_to("pkg")
+    (tree / "nowhere").symlink_to("gone")
+
+    copy(tree, tmp_path / "copy")
+
+    found = {path.relative_to(tmp_path / "copy").as_posix(): path for path in (tmp_path / "copy").rglob("*")}
+    assert {name: stat.S_IMODE(path.stat().st_mode) for name, path in found.items() if path.exists()} == {
+        "pkg": 0o555,
+        "link": 0o555,
+        "pkg/a.py": 0o444,
+        "pkg/run": 0o555,
+        "secret.py": 0,
+    }
+    assert (tmp_path / "copy/pkg/a.py").read_text() == "pkg/a.py"
+    assert found["link"].readlink() == Path("pkg")
+    assert found["nowhere"].is_symlink()

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from runtimes import CLIENT
-from shop import RUNTIME, Shop
-from wheel.wheelfile import WheelFile  # type: ignore[import-untyped]  # it ships no py.typed
+from shop import RUNTIME, Shop, write_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,17 +73,6 @@ def libraries(folder: Path) -> dict[str, bytes]:
     }
 
 
-def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, str | bytes]) -> None:
-    info = f"{name}-{version}.dist-info"
-    own = {
-        f"{info}/METADATA": f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with WheelFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        for entry, content in {**files, **own}.items():
-            wheel.writestr(entry, content)
-
-
 RUN = ("--handler", "app.handler", "--event", "event.json", "--expect", "answer.json")
 
 
@@ -96,7 +84,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     write_wheel(wheels, "units", "1", {**FILES, **libraries(tmp_path_factory.mktemp("elf"))})
     client = {"awslambdaric/__init__.py": "", "awslambdaric/__main__.py": CLIENT}
     write_wheel(wheels, "awslambdaric", "4.0", client)
-    shop.environment |= {"SLIMPACK_VERIFY": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    shop.environment |= {"SLIMPACK_VERIFY": "0", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
     shop.require("units")
     (shop.folder / "app").mkdir()
     (shop.folder / "app/app.py").write_text(APP)

@@ -11,6 +11,7 @@ FILES = {
     "branch.py": b"if True:\n    try:\n        handler = 1\n    except Exception:\n        pass\n",
     "star.py": b"from app import *\n",
     "broken.py": b"def handler(:\n",
+    "hidden.py": b"globals()['handler'] = print\n",
     "native.cpython-312-x86_64-linux-gnu.so": b"\x7fELF",
     "package/__init__.py": b"async def run(event, context): ...\n",
 }
@@ -28,6 +29,7 @@ def check(name: str) -> list[str]:
         "deep.er.mod.Handler",
         "branch.handler",
         "star.anything",
+        "hidden.handler",
         "native.anything",
         "package.run",
     ],
@@ -52,6 +54,11 @@ def test_a_handler_that_is_there_is_found(name: str) -> None:
 def test_a_handler_that_is_not_there_is_named_with_what_may_be_meant(name: str, said: str) -> None:
     (found,) = check(name)
     assert found.startswith(said)
+
+
+@pytest.mark.parametrize(("name", "found"), [("app.handle", 0), ("broken.handler", 0), ("ap.handler", 1)])
+def test_where_a_run_follows_only_a_module_that_is_missing_counts(name: str, found: int) -> None:
+    assert len(handler.check(name, FILES, FILES.__getitem__, runs=True)) == found
 
 
 def test_packages_are_imported_by_their_public_names() -> None:

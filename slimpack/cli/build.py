@@ -191,6 +191,7 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         jobs=given["jobs"] or workers(),
         dry_run=given["dry_run"],
         trial=_trial(given) if given["verify"] else None,
+        handler=given["handler"] or "",
     )
 
 

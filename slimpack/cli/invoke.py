@@ -16,7 +16,7 @@ from slimpack.cli.terminal import Reporter, color, show, show_json, width
 from slimpack.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from slimpack.cli.runs import Asked
     from slimpack.report.invoke import Against, Result
@@ -79,10 +79,12 @@ def _run(asked: Asked, given: dict[str, Any]) -> Result:
     return replace(
         result_of(asked, given, runs),
         findings=static.findings,
-        remedies=() if failed is None else _remedies(asked, failed, static, tree),
+        remedies=() if failed is None else _remedies(asked, failed, static, Path(stage.place(room=False))),
         against=None
         if other is None or others is None
-        else _compare(asked, runs[0], others, (other.tree, tree), given["against"]),
+        else _compare(
+            asked, runs[0], others, [one.place(room=False) for one in (other, stage)], given["against"]
+        ),
     )
 
 
@@ -156,7 +158,9 @@ def _other(asked: Asked, stage: Stage, given: dict[str, Any], progress: Reporter
     return replace(stage, tree=tree, owned=not Path(name).is_dir())
 
 
-def _compare(asked: Asked, bundle: Run, others: tuple[Run, Run], trees: Iterable[Path], name: str) -> Against:
+def _compare(
+    asked: Asked, bundle: Run, others: tuple[Run, Run], folders: Sequence[str], name: str
+) -> Against:
     from slimpack.report.invoke import Against
     from slimpack.runtime.invoke import medians
     from slimpack.verify.against import compare
@@ -167,7 +171,7 @@ def _compare(asked: Asked, bundle: Run, others: tuple[Run, Run], trees: Iterable
             bundle,
             others,
             events=[event.name for event in asked.events],
-            folders=[str(tree) for tree in trees],
+            folders=folders,
         ),
         medians=medians(others),
     )

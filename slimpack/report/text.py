@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from slimpack.findings import NOT_CHECKED
 from slimpack.model import Severity
 from slimpack.report.table import Column, table
 from slimpack.report.words import duration, mebibytes, safe
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from slimpack.manifest import FileRecord, Manifest, RuleRecord, VerificationRecord
+    from slimpack.manifest import FileRecord, Manifest, RuleRecord
     from slimpack.model import Finding
 
 
@@ -57,7 +58,7 @@ def text(manifest: Manifest, *, name: str, width: int = 80, color: bool = False)
         _rules(manifest, width),
         _overruled(manifest.files),
         _repairs(manifest.files),
-        _ran(manifest.verification),
+        _ran(manifest),
         findings_block(manifest.findings),
         _help(manifest) if manifest.over_limit else None,
         _verdict(manifest, width),
@@ -184,16 +185,21 @@ def _repairs(files: Iterable[FileRecord]) -> RenderableType | None:
     )
 
 
-def _ran(record: VerificationRecord | None) -> RenderableType | None:
-    """Returns what was run before the bundle was handed over."""
+def _ran(manifest: Manifest) -> RenderableType | None:
+    """Returns what was run before the bundle was handed over, or that it was not wanted."""
+    record = manifest.verification
     if record is None:
-        return None
+        could_not = any(one.code == NOT_CHECKED.code for one in manifest.findings)
+        return None if could_not else Text("not run (--no-verify)")
     imports = [one for one in record.tried if one.what == "import"]
     works = sum(one.problem is None for one in imports)
     lines = [f"{works} of {len(imports)} packages import"] if imports else []
     if record.init_seconds is not None:
         peak = "" if record.peak_bytes is None else f", {mebibytes(record.peak_bytes)} of memory at most"
         lines.append(f"init {duration(record.init_seconds)}{peak}")
+    if record.not_emulated:
+        words = (one.partition(": ")[0] for one in record.not_emulated)
+        lines.append(f"not as there: {', '.join(words)} (the manifest tells how)")
     answers = iter(record.answers)
     for one in record.tried:
         if one.what == "event":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from slimpack.errors import RuntimeRoomError
 from slimpack.output import writing
+from slimpack.runtime import unpack
 from slimpack.runtime.environment import LAMBDA, Function, Places, variables
 from slimpack.runtime.sandbox import GID, UID, Mount, Order, Room
 
@@ -22,6 +25,14 @@ _GROUP = f"root:x:0:\nsbx_user1051:x:{GID}:\n"
 
 _QEMU, _QEMU_LIBRARIES = "/var/qemu/run", "/var/qemu/root"
 """Where an emulator is in a room; Lambda has none."""
+
+
+_CAPABILITIES = {6: "CAP_SETGID", 7: "CAP_SETUID"}
+"""What root needs to become another user (linux/capability.h)."""
+
+
+class StaysRootError(RuntimeRoomError):
+    """A function would run as root in the open, and that was not wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +62,11 @@ class Stage:
     function: Function
     """The function's configuration."""
     owned: bool = True
-    """Whether the tree is slimpack's own, unpacked and made read-only; False for a directory of the user's."""
+    """Whether the tree is slimpack's own, unpacked and made read-only; False for one that nothing must happen to."""
+    copied: bool = True
+    """Whether a tree that is not owned is copied before it runs in the open; False for who watches the tree itself."""
+    may_stay_root: bool = True
+    """Whether root may run it as root, where there is neither a room nor another user that could."""
     has_sdk: bool = False
     """Whether the client's folder has the AWS SDK."""
     room: bool = True
@@ -71,9 +86,19 @@ class Stage:
 
         Raises:
             OutputError: The scratch folder cannot be written.
+            StaysRootError: It would run as root, and may not.
         """
         with writing(self.scratch):
-            return self._in_room() if room else self._in_the_open()
+            if room:
+                return self._in_room()
+            why = self._bound()
+            if why is not None and not self.may_stay_root:
+                raise StaysRootError(
+                    "not checked: there are no namespaces on this machine, and root cannot become another user: "
+                    f"{why}",
+                    fix="Name an interpreter that every user can run with --interpreter, or build as another user.",
+                )
+            return self._in_the_open(drop_user=os.geteuid() == 0 and why is None)
 
     def place(self, *, room: bool) -> str:
         """Returns the folder in which the function sees the bundle.
@@ -82,7 +107,7 @@ class Stage:
             room: Whether in a room of its own.
         """
         if not room:
-            return str(self.tree)
+            return str(self._open_tree())
         return LAMBDA.layer if self.target.kind == "lambda-layer" else LAMBDA.task
 
     def not_emulated(self, refused: str | None) -> tuple[NotEmulated, ...]:
@@ -116,10 +141,14 @@ class Stage:
                 "/var/task": "the bundle is in another folder",
                 "/tmp": "TMPDIR and HOME name a folder of the run's own; /tmp itself is this machine's",  # noqa: S108 -- words
             }
-            if not self.owned:
+            if self._open_tree() == self.tree and not self.owned:
                 found["read-only bundle"] = "the folder can be written to; only bytecode is not"
-            if not self._drops_user():
-                found["user"] = "the function runs as the user of slimpack, with more than 1,024 processes"
+            why = self._bound()
+            if why is not None or os.geteuid() != 0:
+                found["user"] = (
+                    "the function runs as the user of slimpack, with more than 1,024 processes"
+                    f"{'' if why is None else f' ({why})'}"
+                )
         return tuple(NotEmulated(what=what, reason=reason) for what, reason in found.items())
 
     def _in_room(self) -> Order:
@@ -155,7 +184,10 @@ class Stage:
         root = self._folder("root")
         return self._order(LAMBDA, (*emulator, str(inside)), room=Room(root=root, mounts=tuple(mounts)))
 
-    def _in_the_open(self) -> Order:
+    def _in_the_open(self, *, drop_user: bool) -> Order:
+        tree = self._open_tree()
+        if tree != self.tree and not tree.exists():
+            unpack.copy(self.tree, tree)
         # a virtual environment without packages hides those of the interpreter (PEP 405)
         lang = self._folder("lang")
         binary = lang / "bin" / self.interpreter.executable.name
@@ -169,8 +201,8 @@ class Stage:
         home, empty = self._folder("home", mode=0o777), self._folder("empty", mode=0o555)
         is_layer = self.target.kind == "lambda-layer"
         places = Places(
-            task=str(empty if is_layer else self.tree),
-            layer=str(self.tree if is_layer else empty),
+            task=str(empty if is_layer else tree),
+            layer=str(tree if is_layer else empty),
             runtime=str(self.client),
             lang=str(lang),
         )
@@ -184,7 +216,7 @@ class Stage:
         return replace(
             order,
             environment={**order.environment, **more, **self.function.variables},
-            drop_user=self._drops_user(),
+            drop_user=drop_user,
         )
 
     def _order(self, places: Places, python: tuple[str, ...], *, room: Room | None) -> Order:
@@ -211,9 +243,29 @@ class Stage:
         folder.chmod(mode)  # whatever the umask
         return folder
 
-    def _drops_user(self) -> bool:
-        """Returns whether outside a room another user can run it: we are root, and others reach all it needs."""
-        needed = (self.tree, self.interpreter.executable, self.interpreter.prefix)
-        return os.geteuid() == 0 and all(
-            parent.stat().st_mode & 0o001 for one in needed for parent in one.resolve().parents
-        )
+    def _open_tree(self) -> Path:
+        """Returns where the bundle is outside a room."""
+        if self.owned or not self.copied:
+            return self.tree
+        mark = hashlib.sha256(os.fsencode(self.tree)).hexdigest()[:8]  # a plain install may run beside it
+        return self.scratch / f"copy-{mark}"
+
+    def _bound(self) -> str | None:
+        """Returns what keeps root from running it as another user outside a room; None if nothing does."""
+        if os.geteuid() != 0:
+            return None
+        for one in (self._open_tree(), self.interpreter.executable, self.interpreter.prefix):
+            for parent in one.resolve().parents:
+                if not parent.stat().st_mode & 0o001:
+                    return f"others may not pass through {parent}"
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        effective = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)  # proc_pid_status(5)
+        for bit, name in _CAPABILITIES.items():
+            if not effective >> bit & 1:
+                return f"slimpack lacks {name}"
+        for file, number in (("uid_map", UID), ("gid_map", GID)):
+            rows = Path("/proc/self", file).read_text(encoding="ascii").splitlines()
+            spans = [[int(word) for word in row.split()] for row in rows]
+            if not any(first <= number < first + count for first, _, count in spans):
+                return f"its user namespace has no user {number}"
+        return None

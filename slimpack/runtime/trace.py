@@ -113,7 +113,7 @@ def trace(stage: Stage, events: Sequence[tuple[str, bytes]], *, repeat: int = 1)
     Raises:
         RuntimeRoomError: The interpreter cannot be started.
     """
-    stage = replace(stage, tree=stage.tree.resolve(), bootstrap=_GUEST)
+    stage = replace(stage, tree=stage.tree.resolve(), copied=False, bootstrap=_GUEST)
     runs: list[Run] = []
     watched: list[_Watch] = []
     for _ in range(repeat):

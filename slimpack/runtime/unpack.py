@@ -1,13 +1,14 @@
-"""Unpack: a bundle as the tree of files that the function sees, with the rights it has there."""
+"""Unpack: a bundle as the tree of files that the function sees, with the rights it has there, in a folder of ours."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,20 +24,54 @@ _UNIX = 3
 """``version made by`` of a zip whose entries have Unix modes (APPNOTE.TXT 4.4.2)."""
 
 
+_PREFIX, _UNFINISHED = "slimpack-invoke-", "slimpack-begin-"
+"""What names of scratch folders begin with, and those of folders that are not locked yet."""
+
+_LOCK = "lock"
+"""File of a scratch folder that is held locked (flock(2)) as long as somebody works there."""
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Yields an empty folder that others may pass through, and removes it with all that is in it."""
-    with writing(Path(tempfile.gettempdir())):
-        folder = Path(tempfile.mkdtemp(prefix="slimpack-invoke-"))
-        folder.chmod(0o711)
+    """Yields a folder that others may pass through, with nothing in it but its lock, and removes it with all in it.
+
+    What a killed slimpack of the same user has left behind goes first.
+    """
+    parent = Path(tempfile.gettempdir())
+    with writing(parent):
+        _sweep(parent)
+        begun = Path(tempfile.mkdtemp(prefix=_UNFINISHED))
+        held = os.open(begun / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        begun.chmod(0o711)
+        folder = begun.rename(parent / f"{_PREFIX}{begun.name.removeprefix(_UNFINISHED)}")
     try:
         yield folder
     finally:
-        for root, folders, _ in os.walk(folder):
-            for place in (Path(root), *(Path(root, name) for name in folders)):
-                if not place.is_symlink():  # whose aim is not ours
-                    place.chmod(0o700)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+        os.close(held)
+
+
+def _sweep(parent: Path) -> None:
+    """Removes the scratch folders of this user that nobody holds locked."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another process sweeps as well, or it is no folder of ours
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                continue
+            held = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(folder)
+            finally:
+                os.close(held)
+
+
+def _remove(folder: Path) -> None:
+    for root, folders, _ in os.walk(folder):
+        for place in (Path(root), *(Path(root, name) for name in folders)):
+            if not place.is_symlink():  # whose aim is not ours
+                place.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def unpack(bundle: Path, folder: Path) -> Path:
@@ -69,6 +104,45 @@ def unpack(bundle: Path, folder: Path) -> Path:
     return folder
 
 
+def copy(tree: Path, folder: Path) -> None:
+    """Copies a directory as if it were unpacked, so that what runs there can do nothing to it.
+
+    Links stay links. Of what cannot be read there is an empty file that cannot be read either.
+
+    Args:
+        tree: The directory.
+        folder: Where the copy goes; it is created.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    for root, folders, files in os.walk(tree):
+        here = folder / Path(root).relative_to(tree)
+        here.mkdir()
+        for place in (Path(root, name) for name in (*folders, *files)):
+            if place.is_symlink():
+                (here / place.name).symlink_to(place.readlink())
+            elif place.is_file():
+                _copy_file(place, here / place.name)
+    _shut(folder)
+
+
+def _copy_file(source: Path, place: Path) -> None:
+    mode = _mode_for_all(source.stat().st_mode)
+    try:
+        shutil.copyfile(source, place)
+    except PermissionError:
+        place.touch()
+        mode = 0
+    place.chmod(mode)
+
+
+def _shut(folder: Path) -> None:
+    """Lets nobody but root write into folders: as on Lambda, nothing can be written, bytecode included."""
+    for root, _, _ in os.walk(folder, topdown=False):
+        Path(root).chmod(0o555)
+
+
 def _write(archive: Archive, folder: Path) -> None:
     for place in {str(Path(name).parent) for name in archive.entries} | {"."}:
         (folder / place).mkdir(parents=True, exist_ok=True)
@@ -81,13 +155,16 @@ def _write(archive: Archive, folder: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # inflating releases the interpreter's lock
         for _ in threads.map(write, archive.entries):
             pass
-    for root, _, _ in os.walk(folder, topdown=False):
-        Path(root).chmod(0o555)  # as on Lambda, nothing can be written, bytecode included
+    _shut(folder)
 
 
 def _mode(info: ZipInfo) -> int:
     """Returns the mode of a file: what others may do with it, for all; never to write it."""
     if info.create_system != _UNIX:
         return 0o444
-    others = stat.S_IMODE(info.external_attr >> 16) & 0o5
+    return _mode_for_all(info.external_attr >> 16)
+
+
+def _mode_for_all(mode: int) -> int:
+    others = stat.S_IMODE(mode) & 0o5
     return others << 6 | others << 3 | others

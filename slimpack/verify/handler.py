@@ -15,13 +15,20 @@ if TYPE_CHECKING:
     from slimpack.model import Finding
 
 
-def check(handler: str, paths: Collection[str], source: Callable[[str], bytes]) -> tuple[Finding, ...]:
+_HIDERS = frozenset({"exec", "eval", "globals", "locals", "setattr", "vars"})
+"""With these a module can get names that its source does not show."""
+
+
+def check(
+    handler: str, paths: Collection[str], source: Callable[[str], bytes], *, runs: bool = False
+) -> tuple[Finding, ...]:
     """Returns what keeps Lambda from finding a handler.
 
     Args:
         handler: As in the function's configuration: ``module.function``, the module with dots or slashes.
         paths: Places of the bundle's files, from where the handler's module is looked for.
         source: Returns the content of one of them.
+        runs: Whether it is run afterwards, which shows better than the source whether the module has the function.
     """
     module, dot, function = handler.rpartition(".")
     if not dot or not module or not function:
@@ -37,7 +44,7 @@ def check(handler: str, paths: Collection[str], source: Callable[[str], bytes]) 
             ),
         )
     path = files[module]
-    if not path.endswith(".py"):
+    if runs or not path.endswith(".py"):
         return ()
     try:
         tree = ast.parse(source(path))
@@ -60,8 +67,17 @@ def _preference(path: str) -> tuple[bool, bool, str]:
     return path.endswith("/__init__.py"), path.endswith(".so"), path
 
 
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Yields the names that a statement assigns to; ``*`` if it may bind any."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Name) and node.id in _HIDERS:
+            yield "*"
+
+
 def _names(body: list[ast.stmt]) -> Iterator[str]:
-    """Yields the names that statements of a module bind, branches and loops included; ``*`` for a star import."""
+    """Yields the names that statements of a module bind, branches and loops included; ``*`` for any."""
     for statement in body:
         match statement:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -71,9 +87,7 @@ def _names(body: list[ast.stmt]) -> Iterator[str]:
                 for alias in aliases:
                     yield alias.asname or alias.name.split(".")[0]
                 continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                yield node.id
+        yield from _bound(statement)
         for inner in ("body", "orelse", "finalbody"):
             yield from _names(getattr(statement, inner, []))
         for handler in getattr(statement, "handlers", []):

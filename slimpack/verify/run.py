@@ -8,16 +8,17 @@ from collections.abc import Mapping  # noqa: TC003 -- a field's type
 from dataclasses import dataclass, replace
 from pathlib import Path  # noqa: TC003 -- a field's type
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from slimpack import findings
 from slimpack.compare import difference
 from slimpack.errors import OutputError, ResolutionError, RuntimeRoomError
 from slimpack.model import Need, Reference
 from slimpack.plan import REMOVE
-from slimpack.runtime import client, interpreter, unpack
+from slimpack.runtime import client, unpack
 from slimpack.runtime.environment import Function
 from slimpack.runtime.invoke import run
-from slimpack.runtime.stage import Stage
+from slimpack.runtime.stage import Stage, StaysRootError
 from slimpack.verify import handler as handlers
 from slimpack.verify.cause import causes, remedy
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from slimpack.cache import Cache
     from slimpack.model import Finding, Target
     from slimpack.runtime.api import Fault
+    from slimpack.runtime.interpreter import Interpreter
     from slimpack.runtime.invoke import Outcome, Run
 
 _PROBE = "slimpack_probe.handler"
@@ -35,6 +37,9 @@ _PROBE_MEMORY = 10240
 """MB: what the largest function may have; probes are about files."""
 _PROBE_SECONDS = 300.0
 """What importing everything may take; TensorFlow takes ten."""
+
+_TIMED_OUT = "Sandbox.Timedout"
+"""Type of the fault of a process that took too long (``runtime.invoke``)."""
 
 _REQUEST = re.compile(r"^RequestId: \S+ (Error: )?")
 """How Lambda begins what it says of a process that ended."""
@@ -135,12 +140,29 @@ class Verdict:
     """What the handler returned, one for each event that it answered, as JSON."""
     not_emulated: tuple[str, ...] = ()
     """In what the run differed from one on Lambda."""
+    ran: bool = True
+    """Whether anything was run at all."""
+    lasting: bool = True
+    """Whether the same would be found tomorrow; False if something was not there that may come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Imported:
+    """What became of imports."""
+
+    failed: Mapping[str, str]
+    """Why, by module: type and message, then the stack."""
+    hung: frozenset[str]
+    """Those of them that took too long."""
+    not_emulated: tuple[str, ...]
+    """In what the runs differed from Lambda."""
 
 
 def verify(
     subject: Subject,
     trial: Trial,
     *,
+    python: Interpreter | RuntimeRoomError,
     plain: Callable[[Path], Path],
     cache: Cache,
     progress: Progress,
@@ -150,24 +172,20 @@ def verify(
     Args:
         subject: The bundle.
         trial: What to try.
+        python: What runs it, or why there is nothing that could.
         plain: Makes, in an empty folder, what a plain install of the same lock would be, and returns its root. Only
             called when something fails that nothing which was removed explains.
         cache: Keeps the runtime client.
         progress: Whom to tell.
 
     Raises:
-        RuntimeRoomError: The interpreter that the user has named does not run, or is another one.
+        RuntimeRoomError: The interpreter does not start.
     """
-    static: tuple[Finding, ...] = ()
-    if trial.function is not None:
-        root = subject.root
-        static = handlers.check(trial.function.handler, _files(root), lambda path: (root / path).read_bytes())
-    try:
-        python = interpreter.choose(subject.target, trial.interpreter)
-    except RuntimeRoomError as problem:
-        if trial.interpreter is not None:
-            raise
-        return _unchecked(static, f"{problem.what}", problem.fix)
+    handler = "" if trial.function is None else trial.function.handler
+    blind = look(subject, handler, runs=False)
+    if isinstance(python, RuntimeRoomError):
+        return replace(_unchecked(blind, python.what, python.fix), lasting=True)
+    static = look(subject, handler, runs=True)
     with unpack.scratch() as scratch:
         try:
             with progress.phase("fetching the runtime client"):
@@ -179,7 +197,7 @@ def verify(
                     progress=progress.tell,
                 )
         except (ResolutionError, OutputError) as problem:
-            return _unchecked(static, f"the runtime client cannot be had: {problem}", problem.fix)
+            return _unchecked(blind, f"the runtime client cannot be had: {problem}", problem.fix)
         stage = Stage(
             target=subject.target,
             tree=subject.tree,
@@ -189,19 +207,38 @@ def verify(
             function=trial.function or Function(handler=_PROBE),
             owned=False,
             has_sdk=subject.sdk,
+            may_stay_root=False,
         )
-        with progress.phase("importing every package as on Lambda"):
-            probed = _probe(subject, stage, plain, scratch)
-        if trial.function is None or static:
-            return replace(probed, findings=(*static, *probed.findings))
-        with progress.phase("running the handler as on Lambda"):
-            ran = _run(subject, trial, stage)
+        try:
+            with progress.phase("importing every package as on Lambda"):
+                probed = _probe(subject, stage, plain, scratch)
+            if trial.function is None or static:
+                return replace(probed, findings=(*static, *probed.findings))
+            with progress.phase("running the handler as on Lambda"):
+                ran = _run(subject, trial, stage)
+        except StaysRootError as problem:
+            return _unchecked(blind, problem.what, problem.fix)
+    came_up = ran.init_seconds is not None  # it would not have without the function
     return replace(
         ran,
         tried=(*probed.tried, *ran.tried),
-        findings=(*probed.findings, *ran.findings),
+        findings=(*probed.findings, *(() if came_up else blind), *ran.findings),
         missing={**ran.missing, **probed.missing},
     )
+
+
+def look(subject: Subject, handler: str, *, runs: bool) -> tuple[Finding, ...]:
+    """Returns what keeps Lambda from finding a handler, going by the files.
+
+    Args:
+        subject: The bundle.
+        handler: As in the function's configuration; empty for none.
+        runs: Whether it is run as well.
+    """
+    root = subject.root
+    if not handler:
+        return ()
+    return handlers.check(handler, _files(root), lambda path: (root / path).read_bytes(), runs=runs)
 
 
 def _files(tree: Path) -> set[str]:
@@ -210,7 +247,7 @@ def _files(tree: Path) -> set[str]:
 
 def _unchecked(static: Iterable[Finding], why: str, fix: str | None) -> Verdict:
     found = findings.NOT_CHECKED.at("imports and events", why, fix)
-    return Verdict(findings=(*static, found), missing={})
+    return Verdict(findings=(*static, found), missing={}, ran=False, lasting=False)
 
 
 def _probe(subject: Subject, stage: Stage, plain: Callable[[Path], Path], scratch: Path) -> Verdict:
@@ -220,9 +257,12 @@ def _probe(subject: Subject, stage: Stage, plain: Callable[[Path], Path], scratc
         stage,
         function=Function(handler=_PROBE, memory_mb=_PROBE_MEMORY, timeout_seconds=_PROBE_SECONDS),
     )
-    failed = _imports(probing, list(owners), together=True)
-    if failed:
-        failed = _imports(probing, list(failed), together=False)
+    imported = _imports(probing, list(owners), together=True)
+    failed = dict(imported.failed)
+    if again := [name for name in failed if name not in imported.hung]:
+        alone = _imports(probing, again, together=False)
+        failed = {name: failed[name] for name in imported.hung} | dict(alone.failed)
+        imported = replace(imported, hung=imported.hung | alone.hung)
     unexplained: dict[str, str] = {}
     tried = {name: Tried(what="import", name=name, problem=None) for name in owners}
     found: list[Finding] = []
@@ -234,27 +274,48 @@ def _probe(subject: Subject, stage: Stage, plain: Callable[[Path], Path], scratc
             found.append(findings.IMPORT_FAILS.at(owners[name], said, remedy(explained, subject.removed)))
             who = Reference(need=Need.RUN, path=owners[name], line=None, target=f"import {name}")
             missing |= _repairable(explained, subject, who)
+        elif name in imported.hung:  # to wait as long for a plain install would help nobody
+            found.append(findings.IMPORT_FAILS.at(owners[name], said))
         else:
             unexplained[name] = said
     if unexplained:
         elsewhere = _imports(
             replace(probing, tree=plain(scratch / "plain")), list(unexplained), together=False
-        )
+        ).failed
         found += (
             findings.FAILS_PLAINLY.at(owners[name], said)
             if name in elsewhere
             else findings.IMPORT_FAILS.at(owners[name], f"{said}; in a plain install it does not")
             for name, said in unexplained.items()
         )
-    return Verdict(tried=tuple(tried.values()), findings=tuple(found), missing=missing)
+    return Verdict(
+        tried=tuple(tried.values()),
+        findings=tuple(found),
+        missing=missing,
+        not_emulated=imported.not_emulated,
+    )
 
 
-def _imports(stage: Stage, names: Sequence[str], *, together: bool) -> dict[str, str]:
-    """Returns why modules cannot be imported, by name: in one process, or each in its own."""
+def _imports(stage: Stage, names: Sequence[str], *, together: bool) -> _Imported:
+    """Imports modules in one process, or each in its own; of those that hang, each ends a process."""
     groups = [list(names)] if together else [[name] for name in names]
     failed: dict[str, str] = {}
-    for group in groups:
-        (outcome,) = run(stage, [json.dumps({"modules": group}).encode()]).outcomes
+    hung: set[str] = set()
+    not_emulated: tuple[str, ...] = ()
+    while groups:
+        group = groups.pop(0)
+        mark = f"import-{uuid4()}"
+        result = run(stage, [json.dumps({"modules": group, "mark": mark}).encode()])
+        not_emulated = _differences(result)
+        (outcome,) = result.outcomes
+        if outcome.fault is not None and outcome.fault.type == _TIMED_OUT:
+            begun = [name for name in group if f"{mark} {name}\n" in outcome.log.text]
+            late = begun[-1:] or group  # where not even one was begun, none ever would be
+            failed |= dict.fromkeys(late, _words(outcome))
+            hung |= set(late)
+            if rest := [name for name in group if name not in late]:
+                groups.append(rest)
+            continue
         if outcome.answer is None or outcome.fault is not None:  # the process did not live to tell
             failed |= dict.fromkeys(group, _words(outcome))
             continue
@@ -273,7 +334,11 @@ def _imports(stage: Stage, names: Sequence[str], *, together: bool) -> dict[str,
             RecursionError,
         ):  # a module answered for us
             failed |= dict.fromkeys(group, f"an answer that is not the probe's: {outcome.answer}")
-    return failed
+    return _Imported(failed=failed, hung=frozenset(hung), not_emulated=not_emulated)
+
+
+def _differences(result: Run) -> tuple[str, ...]:
+    return tuple(f"{one.what}: {one.reason}" for one in result.not_emulated)
 
 
 def _run(subject: Subject, trial: Trial, stage: Stage) -> Verdict:
@@ -308,7 +373,7 @@ def _run(subject: Subject, trial: Trial, stage: Stage) -> Verdict:
         init_seconds=result.starts[0].seconds,
         peak_bytes=result.peak_bytes,
         answers=tuple(one.answer for one in result.outcomes if one.answer is not None),
-        not_emulated=tuple(f"{one.what}: {one.reason}" for one in result.not_emulated),
+        not_emulated=_differences(result),
     )
 
 
