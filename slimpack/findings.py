@@ -81,7 +81,7 @@ NOT_PACKED = Kind(
     code="SLP112",
     name="not-packed",
     severity=Severity.NOTE,
-    what="A shared object was not packed, because it could not be understood or had nothing to gain.",
+    what="A shared object could not be packed: its form is one that the pager does not serve.",
     fix="Nothing needs doing: the file is in the bundle as it is without packing.",
 )
 INSTALL_CONFLICT = Kind(

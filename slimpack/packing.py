@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from slimpack import workers
 from slimpack.elf.inspect import layout_problems
 from slimpack.elf.layout import ElfError
-from slimpack.elf.pack import pack
+from slimpack.elf.pack import NoGainError, pack
 from slimpack.elf.packed import PAGER
 from slimpack.elf.unpack import unpack
 from slimpack.model import Addition
@@ -65,7 +65,7 @@ class _Packed:
     sha256: str
     """Hash of it, hexadecimal."""
     refused: str | None
-    """Why it was left as it was; None if it was packed."""
+    """Why it could not be packed; None if it was, or was not worth it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Outcome:
     staged: Mapping[str, Staged]
     """All files, those that were packed with their new sizes."""
     refused: Mapping[str, str]
-    """Why files were left as they were, by path."""
+    """Why files could not be packed, by path."""
     additions: tuple[Addition, ...]
     """The pager, if anything was packed."""
 
@@ -124,7 +124,7 @@ def pack_all(
                 refused[task.path] = "packing it crashed a worker"
             elif result.refused is not None:
                 refused[task.path] = result.refused
-            else:
+            elif result.size < task.size:
                 saved += task.size - result.size
                 after[task.path] = replace(
                     staged[task.path], size=result.size, sha256=result.sha256, packed_from=task.size
@@ -180,6 +180,8 @@ def _pack(task: _Task) -> _Packed:
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
                 return _checked(task, image, new, folder)
+        except NoGainError:
+            return _Packed(size=task.size, sha256="", refused=None)
         except ElfError as problem:
             return _Packed(size=task.size, sha256="", refused=problem.reason)
         finally:

@@ -84,6 +84,10 @@ _RSEQ_SECTION = "__rseq_cs"
 _SECTION = ".slimpack"
 
 
+class NoGainError(ElfError):
+    """A file that could be packed, and would be no smaller for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
     """A packed file."""
@@ -118,7 +122,8 @@ def pack(
         jobs: Number of blocks that are compressed at a time.
 
     Raises:
-        ElfError: It cannot be packed, or would not become smaller.
+        NoGainError: It would not become smaller.
+        ElfError: It cannot be packed.
     """
     view = memoryview(image).cast("B")
     layout = read(view)
@@ -127,11 +132,11 @@ def pack(
     cold = find_cold(view, layout, dynamic, moved=hook.moved, data=data)
     kept, ranges, frames = _compressed(view, cold, block_size=block_size, level=level, jobs=jobs)
     if not ranges:
-        raise ElfError("it has nothing worth packing")
+        raise NoGainError("it has nothing worth packing")
     chunks = write(view, layout, _change(view, layout, hook, cold=kept, ranges=ranges, frames=frames))
     size = sum(len(chunk) for chunk in chunks)
     if size >= len(view):
-        raise ElfError("it would not become smaller")
+        raise NoGainError("it would not become smaller")
     if len(view) > MOST_GROWTH * size:
         raise ElfError(f"it would become more than {MOST_GROWTH} times smaller")
     return Packing(chunks=chunks, size=size, ranges=ranges, stored=sum(map(len, frames)))
