@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,6 @@ def show_packed(file: Path, *, as_json: bool) -> None:
     with _image(file) as image:
         packed = read_packed(image)
         found = None if packed is None else account(packed, size=len(image))
-        del packed
     if as_json:
         show_json(json.dumps({"schema_version": 1, "packed": found}, indent=1) + "\n")
     elif found is None:
@@ -64,20 +62,18 @@ def unpack(file: Path, output: Path) -> None:
 
 
 @contextmanager
-def _image(path: Path) -> Iterator[mmap.mmap]:
+def _image(path: Path) -> Iterator[bytes]:
     """Yields the content of an ELF file; what is wrong with it becomes an error about it."""
     from slimpack.elf.layout import ElfError
 
-    reason = None
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            try:
-                yield content
-            except ElfError as problem:
-                reason = problem.reason  # the error itself holds views of what is closed next
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or "it is empty"
-    if reason is None:
+        # Not mapped: an error on its way out holds views of the content, and the map could not be closed.
+        yield path.read_bytes()
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+    except ElfError as problem:
+        reason = problem.reason
+    else:
         return
     raise UsageError(
         f"cannot be read: {reason}",
