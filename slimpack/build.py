@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from slimpack import __version__, findings, guard, packing, plan, repair, resolve
 from slimpack.archive import COMPRESSOR, Member, write_zip
@@ -41,7 +41,6 @@ from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
     from datetime import date
 
     from slimpack.cache import Cache
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     )
     from slimpack.output import Claim
     from slimpack.packing import Pack
+    from slimpack.progress import Progress
     from slimpack.rules import RuleBook
     from slimpack.runtime.interpreter import Interpreter
     from slimpack.stock import Stock
@@ -79,19 +79,6 @@ UNFIT = frozenset(
 
 _ANSWER = 64 * 2**10
 """Bytes of an answer that the manifest keeps."""
-
-
-class Progress(Protocol):
-    """Whoever wants to know how far a build has come."""
-
-    def phase(self, text: str) -> AbstractContextManager[None]:
-        """Surrounds a phase of the build."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Tells that a part of the phase is done; both in bytes."""
-
-    def tell(self, words: str) -> None:
-        """Tells what goes on inside the phase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from slimpack import resolve
 from slimpack.assemble import install
@@ -14,25 +14,12 @@ from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from slimpack.cache import Cache
     from slimpack.manifest import Manifest
     from slimpack.model import Target
-
-
-class Progress(Protocol):
-    """Whoever wants to know how far an installation has come."""
-
-    def phase(self, text: str) -> AbstractContextManager[None]:
-        """Surrounds a phase."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Tells that a part of the phase is done; both in bytes."""
-
-    def tell(self, words: str) -> None:
-        """Tells what goes on inside the phase."""
+    from slimpack.progress import Progress
 
 
 def put(

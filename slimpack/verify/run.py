@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping  # noqa: TC003 -- a field's type
 from dataclasses import dataclass, replace
 from pathlib import Path  # noqa: TC003 -- a field's type
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from slimpack import findings
@@ -24,10 +24,10 @@ from slimpack.verify.cause import causes, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from slimpack.cache import Cache
     from slimpack.model import Finding, Target
+    from slimpack.progress import Progress
     from slimpack.runtime.api import Fault
     from slimpack.runtime.interpreter import Interpreter
     from slimpack.runtime.invoke import Outcome, Run
@@ -46,16 +46,6 @@ _REQUEST = re.compile(r"^RequestId: \S+ (Error: )?")
 
 _MESSAGE = 300
 """Characters of an exception that a finding quotes."""
-
-
-class Progress(Protocol):
-    """Whoever wants to know how far a verification has come."""
-
-    def phase(self, text: str) -> AbstractContextManager[None]:
-        """Surrounds a phase."""
-
-    def tell(self, words: str) -> None:
-        """Tells what goes on inside the phase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
