@@ -105,6 +105,9 @@ class Options:
     """Whether ELF files are compacted."""
     pack: Pack = "never"
     """Whether shared objects are packed."""
+    prune: bool | None = None
+    """Whether exports that nobody in the bundle needs are taken from what is packed; None for: unless others may load
+    its libraries, as those of a layer."""
     trial: Trial | None = None
     """What to run before the bundle is handed over; None for nothing."""
     handler: str = ""
@@ -270,6 +273,7 @@ class _Job:
             "wishes": asdict(options.wishes),
             "compact": options.compact,
             "pack": options.pack,
+            "prune": options.prune,
             "limits": asdict(options.limits),
             "source": [(file.path, file.sha256, file.executable) for file in self.source],
             "findings": [asdict(finding) for finding in self.findings],
@@ -390,6 +394,7 @@ def _fill(
         findings=(
             *closed.findings,
             *(findings.NOT_PACKED.at(path, reason) for path, reason in packed.refused.items()),
+            *(findings.NOT_PRUNED.at(path, reason) for path, reason in packed.unpruned.items()),
         ),
         sandbox=sandbox,
     )
@@ -401,13 +406,14 @@ def _pack(job: _Job, tree: _Tree, root: Path, added: int, progress: Progress) ->
     size = added + sum(one.size for one in tree.staged.values())
     over = size + packing.PAGER_SIZE - options.target.size_limit
     if options.pack == "never" or (options.pack == "auto" and size < options.target.size_limit):
-        return packing.Outcome(staged=tree.staged, refused={}, additions=())
+        return packing.Outcome(staged=tree.staged, refused={}, unpruned={}, additions=())
     with progress.phase("packing shared objects"):
         return packing.pack_all(
             tree.staged,
             root=root,
             target=options.target,
             kept={one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP},
+            prune=options.target.kind != "lambda-layer" if options.prune is None else options.prune,
             needed=over + 1 if options.pack == "auto" else None,
             jobs=options.jobs,
             progress=progress.advance,

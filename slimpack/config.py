@@ -109,6 +109,8 @@ class Config:
     """Whether ELF files are compacted."""
     pack: Literal["auto", "never", "all"] | None = None
     """Whether shared objects are packed."""
+    prune: Annotated[bool, Strict()] | None = None
+    """Whether exports that nobody in the bundle needs are taken from what is packed."""
     max_wheel_size: _Size | None = None
     """Unzipped size that a wheel may have, as ``max_size``."""
     max_wheel_ratio: Annotated[_Number, Field(ge=1)] | None = None

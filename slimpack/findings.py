@@ -84,6 +84,13 @@ NOT_PACKED = Kind(
     what="A shared object could not be packed: its form is one that the pager does not serve.",
     fix="Nothing needs doing: the file is in the bundle as it is without packing.",
 )
+NOT_PRUNED = Kind(
+    code="SLP113",
+    name="not-pruned",
+    severity=Severity.NOTE,
+    what="A shared object keeps the exports that nobody needs: its tables of symbols were not understood.",
+    fix="Nothing needs doing: it is packed all the same, and a little larger.",
+)
 INSTALL_CONFLICT = Kind(
     code="SLP107",
     name="install-conflict",
@@ -215,6 +222,7 @@ CATALOGUE = {
         LEFT_AS_IT_WAS,
         OPTIONAL_LIBRARY,
         NOT_PACKED,
+        NOT_PRUNED,
         INSTALL_CONFLICT,
         PTH_NOT_RUN,
         LOADER_REFUSES,

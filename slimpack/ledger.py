@@ -151,7 +151,7 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
             note=f"left as it was: {staged.left_as_it_was}" if staged.left_as_it_was else None,
             cleared_by=decision.clear if staged.cleared else None,
             cleared=staged.cleared,
-            packed_from=staged.packed_from,
+            packed=staged.packed,
         )
     for one in entries.added:
         copied = one.addition.copy_of is not None
@@ -169,7 +169,7 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
 
 
 def _decision(staged: Staged) -> Literal["kept", "compacted", "packed"]:
-    if staged.packed_from is not None:
+    if staged.packed is not None:
         return "packed"
     return "compacted" if staged.compacted else "kept"
 

@@ -17,6 +17,7 @@ from slimpack.model import (
     Finding,
     Kind,
     Overruled,
+    PackedFile,
     Risk,
     Severity,
 )
@@ -105,8 +106,8 @@ class FileRecord:
     """Id of the rule that cleared sections of it, so that they read as zeros and take up no space."""
     cleared: Size = 0
     """Bytes that the cleared sections took up."""
-    packed_from: Size | None = None
-    """Bytes that it had before it was packed; None if it is not."""
+    packed: PackedFile | None = None
+    """What packing has done to it; None if it is not packed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -392,6 +392,22 @@ class ElfFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackedFile:
+    """What became of a shared object that was packed."""
+
+    size_before: int
+    """Bytes that it had."""
+    stored: int
+    """Bytes of the packed file that are compressed blocks; the rest is as loaders read it."""
+    loaded: int
+    """Bytes that the blocks have once they are loaded."""
+    pruned: int = 0
+    """Bytes that its tables of symbols are shorter by."""
+    symbols: int = 0
+    """Number of exports that are gone with them, since nobody in the bundle needs them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
     """A file in the sandbox, and what was learnt while it was written."""
 
@@ -405,8 +421,8 @@ class Staged:
     """Whether it is smaller than it came."""
     cleared: int = 0
     """Bytes of what was cleared in it, which it no longer takes up."""
-    packed_from: int | None = None
-    """Bytes that it had before it was packed; None if it is not."""
+    packed: PackedFile | None = None
+    """What packing has done to it; None if it was not packed."""
     left_as_it_was: str | None = None
     """Why an ELF file was not compacted; None when it was, or when there was nothing to gain."""
     problems: tuple[str, ...] = ()

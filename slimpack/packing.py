@@ -9,19 +9,22 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from slimpack import workers
+from slimpack import ties, workers
 from slimpack.elf.inspect import layout_problems
 from slimpack.elf.layout import ElfError
 from slimpack.elf.pack import NoGainError, pack
 from slimpack.elf.packed import PAGER
+from slimpack.elf.prune import Pruning, prune
+from slimpack.elf.symbols import exchange
 from slimpack.elf.unpack import unpack
-from slimpack.model import Addition
+from slimpack.model import Addition, PackedFile
 from slimpack.output import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from slimpack.model import Staged, Target
+    from slimpack.ties import Ties
 
 Pack = Literal["auto", "never", "all"]
 """Whether shared objects are packed: as far as the bundle would not fit otherwise, not at all, or all of them."""
@@ -54,6 +57,8 @@ class _Task:
     """Bytes."""
     jobs: int
     """Blocks that are compressed at a time."""
+    ties: Ties | None
+    """What of it others need; None if its exports are to stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +67,14 @@ class _Packed:
 
     size: int
     """Bytes as written."""
-    sha256: str
+    sha256: str = ""
     """Hash of it, hexadecimal."""
-    refused: str | None
+    facts: PackedFile | None = None
+    """What was done; None if it is as it was."""
+    refused: str | None = None
     """Why it could not be packed; None if it was, or was not worth it."""
+    unpruned: str | None = None
+    """Why its exports stay; None if that was not tried or did no harm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +85,8 @@ class Outcome:
     """All files, those that were packed with their new sizes."""
     refused: Mapping[str, str]
     """Why files could not be packed, by path."""
+    unpruned: Mapping[str, str]
+    """Why files could not be pruned, by path."""
     additions: tuple[Addition, ...]
     """The pager, if anything was packed."""
 
@@ -86,6 +97,7 @@ def pack_all(
     root: Path,
     target: Target,
     kept: Collection[str],
+    prune: bool,
     needed: int | None,
     jobs: int,
     progress: Callable[[int, int], None],
@@ -100,6 +112,7 @@ def pack_all(
         root: Folder of the sandbox that the installed tree is in.
         target: Where the bundle will run.
         kept: Paths that are to stay as they are.
+        prune: Whether exports go that nobody in the sandbox needs.
         needed: Bytes to save; None for as many as can be.
         jobs: Worker processes.
         progress: Called with the bytes that are done and those of all candidates.
@@ -107,13 +120,20 @@ def pack_all(
     Raises:
         OutputError: The sandbox cannot be written.
     """
+    tied = ties.find(root, staged) if prune else {}
     waiting = [
-        _Task(path=one.path, place=root / one.path, size=one.size, jobs=jobs if one.size >= _LARGE else 1)
+        _Task(
+            path=one.path,
+            place=root / one.path,
+            size=one.size,
+            jobs=jobs if one.size >= _LARGE else 1,
+            ties=tied.get(one.path),
+        )
         for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
         if one.size >= _SMALLEST and one.path not in kept and _is_library(one, target)
     ]
     total, done, saved = sum(task.size for task in waiting), 0, 0
-    after, refused = dict(staged), dict[str, str]()
+    after, refused, unpruned = dict(staged), dict[str, str](), dict[str, str]()
     while waiting and (needed is None or saved < needed):
         batch = _certain(waiting, None if needed is None else needed - saved)
         del waiting[: len(batch)]
@@ -122,16 +142,20 @@ def pack_all(
             progress(done, total)
             if isinstance(result, workers.Crashed):
                 refused[task.path] = "packing it crashed a worker"
-            elif result.refused is not None:
+                continue
+            if result.refused is not None:
                 refused[task.path] = result.refused
-            elif result.size < task.size:
+            if result.unpruned is not None:
+                unpruned[task.path] = result.unpruned
+            if result.facts is not None:
                 saved += task.size - result.size
                 after[task.path] = replace(
-                    staged[task.path], size=result.size, sha256=result.sha256, packed_from=task.size
+                    staged[task.path], size=result.size, sha256=result.sha256, packed=result.facts
                 )
     return Outcome(
         staged=after,
         refused=dict(sorted(refused.items())),
+        unpruned=dict(sorted(unpruned.items())),
         additions=(_pager(target),) if saved else (),
     )
 
@@ -181,9 +205,9 @@ def _pack(task: _Task) -> _Packed:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
                 return _checked(task, image, new, folder)
         except NoGainError:
-            return _Packed(size=task.size, sha256="", refused=None)
+            return _Packed(size=task.size)
         except ElfError as problem:
-            return _Packed(size=task.size, sha256="", refused=problem.reason)
+            return _Packed(size=task.size, refused=problem.reason)
         finally:
             new.unlink(missing_ok=True)
 
@@ -194,8 +218,9 @@ def _checked(task: _Task, image: mmap.mmap, new: Path, folder: str) -> _Packed:
     Raises:
         ElfError: It cannot be packed.
     """
-    content = bytes(image)
-    packing = pack(content, pager_folder=folder, jobs=task.jobs)
+    pruning, unpruned = _pruned(bytes(image), task.ties)
+    content = pruning.image
+    packing = pack(content, pager_folder=folder, jobs=task.jobs, symbols=pruning.symbols, pruned=pruning.size)
     digest = hashlib.sha256()
     with new.open("wb") as output:
         for chunk in packing.chunks:
@@ -207,7 +232,34 @@ def _checked(task: _Task, image: mmap.mmap, new: Path, folder: str) -> _Packed:
         raise ElfError("packed, it would differ")
     new.chmod(task.place.stat().st_mode & 0o777)
     new.replace(task.place)
-    return _Packed(size=packing.size, sha256=digest.hexdigest(), refused=None)
+    return _Packed(
+        size=packing.size,
+        sha256=digest.hexdigest(),
+        facts=PackedFile(
+            size_before=task.size,
+            stored=packing.stored,
+            loaded=sum(one.size for one in packing.ranges),
+            pruned=pruning.size,
+            symbols=pruning.symbols,
+        ),
+        unpruned=unpruned,
+    )
+
+
+def _pruned(content: bytes, tied: Ties | None) -> tuple[Pruning, str | None]:
+    """Returns a file without the exports that nobody needs, or as it was and why."""
+    unchanged = Pruning(image=content, symbols=0, size=0)
+    if tied is None:
+        return unchanged, None
+    try:
+        pruning = prune(content, needed=tied.needed, eager=tied.eager)
+        before, after = exchange(content), exchange(pruning.image)
+    except ElfError as problem:
+        return unchanged, problem.reason
+    lost = (before.offered & tied.needed) - after.offered
+    if lost or replace(after, offered=before.offered) != before:
+        return unchanged, "pruned, it would offer or want something else"
+    return pruning, None
 
 
 def _pager(target: Target) -> Addition:

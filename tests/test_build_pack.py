@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slimpack.elf.packed import read_packed
+from slimpack.elf.symbols import exchange
 from slimpack.elf.unpack import unpack
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def test_what_is_packed_answers_as_before_and_is_accounted_for(coded: Shop) -> N
     task = unzipped(coded)
     for number, path in enumerate(("big/one.so", "big/deep/two.so")):
         file = files[path]
-        assert (file["decision"], file["packed_from"]) == ("packed", compacted[path])
+        assert (file["decision"], file["packed"]["size_before"]) == ("packed", compacted[path])
         assert file["size_after"] < 0.7 * compacted[path]
         assert (packed := read_packed((task / path).read_bytes())) is not None
         assert packed.ranges
@@ -123,3 +124,58 @@ def test_a_file_that_the_user_keeps_is_not_packed(coded: Shop) -> None:
         "compacted",
         "packed",
     ]
+
+
+NAMES = [f"_ZN4demo8internal33A_function_with_a_long_name_{i:04}_Ev" for i in range(FUNCTIONS)]
+
+
+@pytest.fixture
+def exporting(shop: Shop, make_wheel: MakeWheel, make_elf: MakeElf) -> Shop:
+    """A wheel with a library that exports C++ names, one that uses the first, and a module that looks the second up."""
+    renamed = "".join(f'int f{i}(int) __asm__("{name}");\n' for i, name in enumerate(NAMES))
+    library = make_elf(
+        renamed + code(1), "-shared", "-fPIC", "-O1", "-s", "-Wl,-soname,libcxx.so", name="libcxx.so"
+    )
+    user = f'extern int f(int) __asm__("{NAMES[0]}"); int g(int x) {{ return f(x); }}'
+    linked = ("-shared", "-fPIC", "-s", "-Wl,-rpath,$ORIGIN", str(library))
+    files = {
+        "cxx/__init__.py": f"NAME = '{NAMES[1]}'\n",
+        "cxx/libcxx.so": library.read_bytes(),
+        "cxx/user.so": make_elf(user, *linked, name="user.so").read_bytes(),
+    }
+    (shop.folder / "plain.so").write_bytes(library.read_bytes())
+    shop.stock(make_wheel("cxx", "1.0", files))
+    shop.require("cxx")
+    return shop
+
+
+def test_what_is_packed_exports_no_more_than_the_bundle_needs(exporting: Shop) -> None:
+    done = exporting.build("--pack", "all")
+
+    assert done.code == 0
+    packed = exporting.files()["cxx/libcxx.so"]["packed"]
+    assert packed["symbols"] == FUNCTIONS - 2
+    assert packed["pruned"] > 100_000
+    path = unzipped(exporting) / "cxx/libcxx.so"
+    assert {name.decode() for name in exchange(path.read_bytes()).offered} == {"call", *NAMES[:2]}
+    assert answers(path) == answers(exporting.folder / "plain.so")
+    use = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).g(5))"
+    run = subprocess.run(
+        [sys.executable, "-c", use, path.with_name("user.so")], capture_output=True, check=True
+    )
+    assert run.stdout
+    shown = exporting.run("elf", "show", str(path)).out
+    assert f"{FUNCTIONS - 2:,} symbols pruned" in shown
+    assert (
+        "exports that nobody" in exporting.run("explain", "cxx/libcxx.so", "-m", "out/app.manifest.json").out
+    )
+
+
+@pytest.mark.parametrize("options", [("--no-prune",), ("--kind", "lambda-layer")])
+def test_exports_stay_if_that_is_wanted_or_others_may_load_the_library(
+    exporting: Shop, options: tuple[str, ...]
+) -> None:
+    exporting.build("--pack", "all", *options)
+
+    (packed,) = (file["packed"] for path, file in exporting.files().items() if path.endswith("cxx/libcxx.so"))
+    assert (packed["symbols"], packed["pruned"]) == (0, 0)

@@ -95,6 +95,11 @@ _FORMATS = (".json", ".txt")
     help="Store cold parts of shared objects compressed, for a pager to load on first touch: "
     "as far as the bundle would not fit otherwise, or all. [default: never]",
 )
+@option(
+    "--prune/--no-prune",
+    default=None,
+    help="Take from what is packed the C++ symbols that nobody in the bundle needs. [default: on, off for layers]",
+)
 @option("--max-wheel-size", metavar="SIZE", help="Unzipped size a wheel may have. [default: 8GiB]")
 @option(
     "--max-wheel-ratio",
@@ -187,6 +192,7 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         rules=tuple(given["rules"]),
         compact=given["compact"],
         pack=given["pack"],
+        prune=given["prune"],
         limits=_limits(given["max_wheel_size"], given["max_wheel_ratio"]),
         jobs=given["jobs"] or workers(),
         dry_run=given["dry_run"],

@@ -27,7 +27,7 @@ def elf() -> None:
 @click.argument("file", type=FilePath())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_packed(file: Path, *, as_json: bool) -> None:
-    """Show what of FILE is raw, and what is packed."""
+    """Show what of FILE is raw, what is packed, and what was pruned."""
     from slimpack.elf.packed import read_packed
     from slimpack.report.elf import account, text
 

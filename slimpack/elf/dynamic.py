@@ -44,11 +44,22 @@ DT_STRSZ, DT_SYMENT, DT_INIT, DT_FINI, DT_SONAME, DT_RPATH, DT_REL, DT_TEXTREL, 
     22,
     23,
 )
-DT_RUNPATH, DT_FLAGS, DT_RELRSZ, DT_RELR = 29, 30, 35, 36
+DT_PLTREL, DT_BIND_NOW, DT_RUNPATH, DT_FLAGS, DT_RELRSZ, DT_RELR = 20, 24, 29, 30, 35, 36
 DT_GNU_HASH, DT_VERSYM, DT_RELACOUNT = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFF9
 DT_FLAGS_1, DT_VERDEF, DT_VERNEED = 0x6FFFFFFB, 0x6FFFFFFC, 0x6FFFFFFE
 DT_X86_64_PLT, DT_X86_64_PLTSZ, DT_X86_64_PLTENT = 0x70000000, 0x70000001, 0x70000003
-DF_TEXTREL = 0x4
+DF_TEXTREL, DF_BIND_NOW, DF_1_NOW = 0x4, 0x8, 0x1
+DT_CONFIG, DT_DEPAUDIT, DT_AUDIT, DT_AUXILIARY, DT_FILTER = (
+    0x6FFFFEFA,
+    0x6FFFFEFB,
+    0x6FFFFEFC,
+    0x7FFFFFFD,
+    0x7FFFFFFF,
+)
+NAMING = frozenset(
+    (DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH, DT_CONFIG, DT_DEPAUDIT, DT_AUDIT, DT_AUXILIARY, DT_FILTER)
+)
+"""Tags of entries whose value is the place of a name in ``DT_STRTAB``."""
 
 _LONGEST_STRING = 1 << 16
 
@@ -105,6 +116,19 @@ def offset_of(layout: Layout, address: int, size: int) -> int:
     if at < 0 or address + size > loads[at].address + loads[at].file_size:
         raise ElfError(f"no segment has the {size} bytes at {address:#x}, which its dynamic section names")
     return address - loads[at].address + loads[at].offset
+
+
+def table(view: memoryview, layout: Layout, dynamic: Dynamic, tag: int, size: int) -> memoryview:
+    """Returns a table that an entry of the dynamic section points at; empty without such an entry.
+
+    Raises:
+        ElfError: It is not in the file.
+    """
+    address = dynamic.get(tag)
+    if address is None:
+        return view[:0]
+    start = offset_of(layout, address, size)
+    return view[start : start + size]
 
 
 def string(view: memoryview, layout: Layout, dynamic: Dynamic, offset: int) -> bytes:

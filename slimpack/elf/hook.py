@@ -34,6 +34,7 @@ from slimpack.elf.dynamic import (
     offset_of,
     string,
     symbol_count,
+    table,
 )
 from slimpack.elf.layout import EM_AARCH64, EM_X86_64, PF_W, ElfError, Layout
 from slimpack.elf.packed import PAGER, PAGER_SYMBOL
@@ -73,9 +74,9 @@ def make_hook(view: memoryview, layout: Layout, dynamic: Dynamic, pager_folder: 
         ElfError: The tables contradict each other or the file.
     """
     count = symbol_count(view, layout, dynamic)
-    symbols = bytearray(_table(view, layout, dynamic, DT_SYMTAB, count * SYMBOL.size))
-    versions = bytearray(_table(view, layout, dynamic, DT_VERSYM, count * 2))
-    strings = bytearray(_table(view, layout, dynamic, DT_STRTAB, dynamic.get(DT_STRSZ) or 0))
+    symbols = bytearray(table(view, layout, dynamic, DT_SYMTAB, count * SYMBOL.size))
+    versions = bytearray(table(view, layout, dynamic, DT_VERSYM, count * 2))
+    strings = bytearray(table(view, layout, dynamic, DT_STRTAB, dynamic.get(DT_STRSZ) or 0))
     if strings[-1:] != b"\0":
         raise ElfError("its dynamic string table has no end")
 
@@ -114,15 +115,6 @@ def make_hook(view: memoryview, layout: Layout, dynamic: Dynamic, pager_folder: 
     )
 
 
-def _table(view: memoryview, layout: Layout, dynamic: Dynamic, tag: int, size: int) -> bytes:
-    """Returns a table that an entry of the dynamic section points at; empty bytes without such an entry."""
-    address = dynamic.get(tag)
-    if address is None:
-        return b""
-    start = offset_of(layout, address, size)
-    return bytes(view[start : start + size])
-
-
 def _replaced(symbols: bytearray, strings: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields the index of each undefined symbol that the pager has a function for, and that function's name."""
     for index, (at, _, _, section, _, _) in enumerate(SYMBOL.iter_unpack(symbols)):
@@ -134,9 +126,9 @@ def _replaced(symbols: bytearray, strings: bytes) -> Iterator[tuple[int, bytes]]
 
 def _hash_table(view: memoryview, layout: Layout, dynamic: Dynamic, count: int) -> bytes:
     """Returns the table of kind ``DT_HASH`` for some more symbols, which no chain leads to; empty bytes without one."""
-    buckets, chains = struct.unpack("<II", _table(view, layout, dynamic, DT_HASH, 8) or bytes(8))
-    table = _table(view, layout, dynamic, DT_HASH, 4 * (2 + buckets + chains))
-    return table[:4] + struct.pack("<I", count) + table[8:] + bytes(4 * (count - chains)) if table else b""
+    buckets, chains = struct.unpack("<II", table(view, layout, dynamic, DT_HASH, 8) or bytes(8))
+    old = bytes(table(view, layout, dynamic, DT_HASH, 4 * (2 + buckets + chains)))
+    return old[:4] + struct.pack("<I", count) + old[8:] + bytes(4 * (count - chains)) if old else b""
 
 
 def _with_pager(view: memoryview, layout: Layout, dynamic: Dynamic, name: int) -> list[tuple[int, int]]:

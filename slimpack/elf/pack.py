@@ -110,6 +110,8 @@ def pack(
     level: int = LEVEL,
     data: bool = True,
     jobs: int = 1,
+    symbols: int = 0,
+    pruned: int = 0,
 ) -> Packing:
     """Packs a shared object.
 
@@ -120,6 +122,8 @@ def pack(
         level: Compression level of zstd.
         data: Whether read-only data is packed as well; it is loaded with the library then.
         jobs: Number of blocks that are compressed at a time.
+        symbols: Number of symbols that were pruned before, for the record.
+        pruned: Bytes that those had.
 
     Raises:
         NoGainError: It would not become smaller.
@@ -133,7 +137,15 @@ def pack(
     kept, ranges, frames = _compressed(view, cold, block_size=block_size, level=level, jobs=jobs)
     if not ranges:
         raise NoGainError("it has nothing worth packing")
-    chunks = write(view, layout, _change(view, layout, hook, cold=kept, ranges=ranges, frames=frames))
+    frame = recipe(
+        view,
+        layout,
+        [hook.displaced[0]] if hook.displaced else [],
+        symbols=symbols,
+        pruned=pruned,
+    )
+    change = _change(view, layout, hook, cold=kept, ranges=ranges, frames=frames, recipe=frame)
+    chunks = write(view, layout, change)
     size = sum(len(chunk) for chunk in chunks)
     if size >= len(view):
         raise NoGainError("it would not become smaller")
@@ -217,6 +229,7 @@ def _change(
     cold: Sequence[Cold],
     ranges: Sequence[Range],
     frames: Sequence[bytes],
+    recipe: bytes,
 ) -> Change:
     """Returns what is to become of a file.
 
@@ -253,7 +266,7 @@ def _change(
         relocation=hook.displaced[1:] if hook.displaced else None,
         ranges=ranges,
         frames=frames,
-        recipe=recipe(view, layout, [hook.displaced[0]] if hook.displaced else []),
+        recipe=recipe,
     )
     packed_size = sum(map(len, parts))
     patches: list[tuple[int, ReadableBuffer]] = [(hook.displaced[0], relocation)] if hook.displaced else []

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 MOST_GROWTH = 64
 """How many times larger than the packed file an unpacked one may be: more than real files reach, less than bombs."""
 _MOST_RUNS = 256
-_RECIPE = struct.Struct("<Q32sII")
-"""Size and SHA-256 of the unpacked file, number of runs of memory and of runs of bytes in it."""
+_RECIPE = struct.Struct("<Q32sIIQQ")
+"""Size and SHA-256 of the unpacked file, number of runs of memory and of runs of bytes in it, and of what was pruned
+before: symbols and bytes."""
 _RUN = struct.Struct("<QQQ")
 """Offset in the unpacked file, bytes, address in memory."""
 _BYTES = struct.Struct("<QQ")
@@ -48,7 +49,7 @@ def unpack(image: ReadableBuffer) -> bytearray:
     if not _RECIPE.size <= size <= MOST_GROWTH * len(view):
         raise ElfError(_NONE)
     steps = memoryview(decompress(packed.recipe, size))
-    total, digest, run_count, bytes_count = _RECIPE.unpack_from(steps)
+    total, digest, run_count, bytes_count, _, _ = _RECIPE.unpack_from(steps)
     runs_end = _RECIPE.size + run_count * _RUN.size
     bytes_end = runs_end + bytes_count * _BYTES.size
     if total > MOST_GROWTH * len(view) or run_count > _MOST_RUNS or bytes_end > size:
@@ -92,13 +93,30 @@ def _fill_range(target: memoryview, address: int, one: Range, frames: Sequence[m
             target[start - address : end - address] = content[start - first : end - first]
 
 
-def recipe(view: memoryview, layout: Layout, relocations: Sequence[int]) -> bytes:
+def pruned(packed: Packed) -> tuple[int, int]:
+    """Returns how many symbols were taken from a file before it was packed, and the bytes that they had.
+
+    Raises:
+        ElfError: The recipe is damaged.
+    """
+    size = content_size(packed.recipe)
+    if not _RECIPE.size <= size <= MOST_GROWTH * packed.layout.size:
+        raise ElfError(_NONE)
+    *_, symbols, gone = _RECIPE.unpack_from(decompress(packed.recipe, size))
+    return symbols, gone
+
+
+def recipe(
+    view: memoryview, layout: Layout, relocations: Sequence[int], *, symbols: int = 0, pruned: int = 0
+) -> bytes:
     """Returns the frame that says how to make a file from what is in memory once it is packed.
 
     Args:
         view: The whole file.
         layout: Its layout.
         relocations: Offsets of the relocations that others have taken the place of.
+        symbols: Number of symbols that were taken from it before.
+        pruned: Bytes that those had.
 
     Raises:
         ElfError: It has more loadable segments than an unpacker accepts.
@@ -116,7 +134,7 @@ def recipe(view: memoryview, layout: Layout, relocations: Sequence[int]) -> byte
             literal.append((at, start))
         at = max(at, end)
     literal = [(start, end) for start, end in literal if bytes(view[start:end]).strip(b"\0")]
-    content = _RECIPE.pack(len(view), hashlib.sha256(view).digest(), len(runs), len(literal))
+    content = _RECIPE.pack(len(view), hashlib.sha256(view).digest(), len(runs), len(literal), symbols, pruned)
     content += b"".join(_RUN.pack(*run) for run in runs)
     content += b"".join(_BYTES.pack(start, end - start) for start, end in literal)
     return compress(content + b"".join(bytes(view[start:end]) for start, end in literal))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from slimpack.elf.layout import PF_X
+from slimpack.elf.unpack import pruned as pruned_of
 from slimpack.report.table import Column, table
 from slimpack.report.text import render
 from slimpack.report.words import mebibytes, safe
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 
 def account(packed: Packed, *, size: int) -> dict[str, Any]:
-    """Returns what is raw and what is packed in a file, in bytes.
+    """Returns what is raw, packed and pruned in a file, in bytes.
 
     Args:
         packed: What is packed in it.
         size: Bytes of the file.
+
+    Raises:
+        ElfError: Its packed part is damaged.
     """
+    symbols, pruned = pruned_of(packed)
     ranges = []
     for one in packed.ranges:
         frames = packed.frames[one.first_block : one.first_block + one.blocks]
@@ -41,6 +46,8 @@ def account(packed: Packed, *, size: int) -> dict[str, Any]:
         "raw": size - packed.stored,
         "stored": packed.stored,
         "loaded": packed.size,
+        "pruned": pruned,
+        "symbols": symbols,
         "ranges": ranges,
     }
 
@@ -74,6 +81,8 @@ def text(found: dict[str, Any], *, name: str, width: int, color: bool) -> str:
         for one in found["ranges"]
     ]
     sizes = f"{mebibytes(found['size'])}, of which {mebibytes(found['raw'])} are raw"
+    if found["symbols"]:
+        sizes += f"; {found['symbols']:,} symbols pruned, {mebibytes(found['pruned'])}"
     return render(
         Text(f"{safe(name)}: {sizes}", style="bold"),
         table(columns, rows, width=width),

@@ -49,8 +49,11 @@ def _lines(file: FileRecord, reasons: dict[str, str], prefix: str) -> Iterator[s
         yield f"kept, because kept code needs it: {file.overruled.by}"
     if file.cleared_by is not None:
         yield f"{mebibytes(file.cleared)} cleared by {file.cleared_by}: {reasons.get(file.cleared_by, '')}"
-    if file.packed_from is not None:
-        yield f"packed from {mebibytes(file.packed_from)}: cold parts are loaded when they are touched"
+    if file.packed is not None:
+        one = file.packed
+        yield f"packed from {mebibytes(one.size_before)}: cold parts are loaded when they are touched"
+        if one.symbols:
+            yield f"pruned: {one.symbols:,} exports that nobody in the bundle needs, {mebibytes(one.pruned)} of tables"
     if file.note:
         yield file.note
     if file.rule is None and file.overruled is None and file.decision in {"kept", "compacted", "packed"}:

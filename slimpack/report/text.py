@@ -137,14 +137,14 @@ def _compacted(file: FileRecord) -> int:
     """Returns the bytes that compaction has saved, what was cleared or packed not included."""
     if file.decision not in {"compacted", "packed"}:
         return 0
-    size = file.size_after if file.packed_from is None else file.packed_from
+    size = file.size_after if file.packed is None else file.packed.size_before
     return file.size_before - size - file.cleared
 
 
 def _rules(manifest: Manifest, width: int) -> RenderableType | None:
     rows = [(safe(rule.id), rule.files, rule.bytes) for rule in manifest.rules if rule.files]
     compacted = [saved for file in manifest.files if (saved := _compacted(file))]
-    packed = [file.packed_from - file.size_after for file in manifest.files if file.packed_from is not None]
+    packed = [file.packed.size_before - file.size_after for file in manifest.files if file.packed]
     if compacted:
         rows.append(("compaction of ELF files", len(compacted), sum(compacted)))
     if packed:
