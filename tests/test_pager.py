@@ -234,9 +234,29 @@ def test_faulthandler_from_before_is_not_bothered_with_missing_blocks(run: Run) 
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+def test_faulthandler_from_before_takes_nothing_along_when_it_goes(run: Run) -> None:
+    before = "import faulthandler; faulthandler.enable()\n"
+    ran = run("faulthandler.disable(); call_all(); print('done')", before=before)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
+
+
+def test_faulthandler_from_later_leaves_the_pager_when_it_goes(run: Run) -> None:
+    ran = run("import faulthandler; faulthandler.enable(); faulthandler.disable(); call_all(); print('done')")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
+
+
 def test_faulthandler_from_later_speaks_once_and_the_program_goes_on(run: Run) -> None:
-    ran = run("import faulthandler; faulthandler.enable(); call_all(); print('done')")
-    assert (ran.returncode, ran.stdout) == (0, "done\n")
+    code = "import faulthandler; faulthandler.enable(); call_all(); print('done')"
+    ran, eager = run(code), run(code, SLIMPACK_PAGER="eager")
+    assert (ran.returncode, ran.stdout) == (eager.returncode, eager.stdout) == (0, "done\n")
+    assert ran.stderr.count("Fatal Python error") == 1
+    assert eager.stderr == ""
+
+
+def test_a_thread_with_all_signals_blocked_by_python_loads_what_it_imports(run: Run) -> None:
+    before = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
+    ran = run("call_all(); print('done')", before=before)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
 
 
 def test_a_thread_of_the_library_that_blocks_all_signals_goes_on_loading(run: Run) -> None:
@@ -385,8 +405,9 @@ def damage(image: bytes, at: Callable[[memoryview], memoryview]) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.parametrize("mode", ["demand", "eager"])
 def test_a_damaged_block_ends_the_process_with_one_line(
-    run: Run, libraries: tuple[Path, Path], tmp_path: Path
+    run: Run, libraries: tuple[Path, Path], tmp_path: Path, mode: str
 ) -> None:
     packed = read_packed(bytearray(libraries[1].read_bytes()))
     assert packed is not None
@@ -401,7 +422,7 @@ def test_a_damaged_block_ends_the_process_with_one_line(
     path = tmp_path / "libdamaged.so"
     path.write_bytes(damage(libraries[1].read_bytes(), block))
     shutil.copy(libraries[1].parent / PAGER, tmp_path)
-    ran = run(f"library = ctypes.CDLL({str(path)!r}); call_all(); print('survived')")
+    ran = run(f"library = ctypes.CDLL({str(path)!r}); call_all(); print('survived')", SLIMPACK_PAGER=mode)
 
     assert ran.returncode == -signal.SIGABRT
     assert (ran.stdout, ran.stderr) == ("", f"slimpack: {path}: block {number} is damaged\n")
@@ -464,12 +485,26 @@ def test_the_prebuilt_pager_asks_for_nothing_newer_than_glibc_2_17(machine: str)
     assert versions
     assert max(versions) <= (2, 17)
     assert set(re.findall(r"NEEDED.*\[(.*)\]", listed)) == {"libc.so.6"}
+    # nothing that the handler, or the decoder, could want: only what attaching, or packed code, calls
+    assert set(re.findall(r" UND (\w+)@GLIBC", listed)) - {"gnu_get_libc_version"} == {
+        "__errno_location",
+        "dl_iterate_phdr",
+        "environ",
+        "free",  # of a decoder that was allocated, as none is
+        "getauxval",
+        "sigaction",
+        "sigaltstack",
+        "sigdelset",
+        "sigfillset",
+        "signal",
+    }
     assert f"soname: [{PAGER}]" in listed
     defined = re.findall(r"(?:DEFAULT|PROTECTED)\s+\d+ (\S+)$", listed, re.MULTILINE)
     assert sorted(defined) == [
         "slimpack_attach",
         "slimpack_pthread_sigmask",
         "slimpack_sigaction",
+        "slimpack_signal",
         "slimpack_sigprocmask",
     ]
 

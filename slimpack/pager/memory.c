@@ -1,4 +1,7 @@
-/* What the decoder asks of libc, so that it asks for nothing: libc's own may be replaced by others that lock. */
+/*
+ * What the decoder and the compiler ask of libc, so that they ask for nothing: libc's own may be replaced by others
+ * that lock.
+ */
 #include <stddef.h>
 
 #define PLAIN __attribute__((no_builtin, visibility("hidden")))
@@ -37,4 +40,14 @@ memset(void *to, int value, size_t size)
 	for (size_t i = 0; i < size; i++)
 		out[i] = (unsigned char)value;
 	return to;
+}
+
+PLAIN size_t
+strlen(const char *text)
+{
+	size_t size = 0;
+
+	while (text[size])
+		size++;
+	return size;
 }

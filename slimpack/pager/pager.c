@@ -16,12 +16,16 @@
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
+#include <gnu/libc-version.h>
 #include <limits.h>
 #include <link.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -35,12 +39,17 @@
 #define WORKSPACE 0x20000UL /* bytes; the decoder needs some 94 KiB */
 #define LARGEST_INDEX (64U << 20)
 #define LARGEST_BLOCK (16U << 20)
-#define MOST_PREVIOUS 32
+#define MOST_ACTIONS 64
+#define MOST_LEVELS 32
 #define MOST_REPEATS 64
+#define SMALLEST_FRAME 5120 /* bytes that the kernel may put on the stack for a signal, if it does not tell */
+#define OWN_STACK 2048 /* bytes that on_fault() may need below that; it takes half as much */
 #define PATIENCE 20000000L /* nanoseconds to wait for another thread that loads the same block */
+#define MOST_NAPS 1000 /* of a millisecond each, until there is memory */
 
 enum state { ABSENT, CLAIMED, PRESENT };
 enum access { READ, WRITE, EXECUTE };
+enum progress { EMPTY, BEING_WRITTEN, COMPLETE };
 
 struct library {
 	struct library *next;
@@ -54,6 +63,7 @@ struct library {
 	_Atomic uint32_t *states;
 	_Atomic uint64_t *mark; /* in the library: holds `identity` as long as it is loaded */
 	uint64_t identity;
+	int code_protection; /* of what is mapped to be executed */
 	size_t size; /* of the memory of this struct and what it points to; not of the library's */
 	char name[512];
 };
@@ -62,8 +72,20 @@ static struct library *_Atomic libraries;
 static _Atomic long attaching; /* process that is changing the list, or 0 */
 static _Atomic uint64_t generation;
 
-static struct sigaction previous[MOST_PREVIOUS]; /* in the order in which they were met */
-static _Atomic int previous_number;
+/* Actions for SIGSEGV that were met. One that is complete never changes, so it can be read without a lock. */
+static struct {
+	_Atomic int state; /* enum progress */
+	struct sigaction action;
+} actions[MOST_ACTIONS];
+
+/* Each time that the pager becomes the first to handle SIGSEGV there is another level: the number of the action that is
+   behind it. It may change later, when packed code asks for another. */
+static _Atomic int levels[MOST_LEVELS];
+static _Atomic int number_of_levels;
+
+/* Memory for a block when there is no other: its address, and its size in the bits that are free. */
+static _Atomic uintptr_t reserve;
+static _Atomic size_t reserve_size;
 
 static int configured, eager;
 static _Atomic int counting;
@@ -71,24 +93,28 @@ static _Atomic uint64_t blocks_loaded, bytes_loaded, nanoseconds;
 
 /* -- saying, and ending ------------------------------------------------------------------------------------------- */
 
-struct line {
-	size_t size;
-	char text[1024];
+#define MOST_WORDS 9
+
+struct line { /* in parts: the stack may be small */
+	int parts;
+	struct iovec part[MOST_WORDS];
+	char digits[3][21];
+	int numbers;
 };
 
 static void
 add(struct line *line, const char *text)
 {
-	for (size_t i = 0; text[i] && line->size < sizeof line->text - 1; i++)
-		line->text[line->size++] = text[i];
+	line->part[line->parts++] = (struct iovec){.iov_base = (void *)text, .iov_len = strlen(text)};
 }
 
 static void
 add_number(struct line *line, uint64_t number)
 {
-	char digits[21] = {0};
+	char *digits = line->digits[line->numbers++];
 	int at = 20;
 
+	digits[at] = 0;
 	do
 		digits[--at] = (char)('0' + number % 10);
 	while (number /= 10);
@@ -98,8 +124,8 @@ add_number(struct line *line, uint64_t number)
 static void
 say(struct line *line)
 {
-	line->text[line->size++] = '\n';
-	SYSTEM_3(write, STDERR_FILENO, line->text, line->size);
+	add(line, "\n");
+	SYSTEM_3(writev, STDERR_FILENO, line->part, line->parts);
 }
 
 struct kernel_action { /* as rt_sigaction takes it; glibc's is another */
@@ -148,11 +174,90 @@ now(void)
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
+/* Whether eight bytes can be read, without reading them: the kernel looks at the set before it refuses the rest. */
+static int
+readable(const void *address)
+{
+	return SYSTEM_4(rt_sigprocmask, -1, address, NULL, 8) != -EFAULT;
+}
+
+/* Whether there still is a file behind some bytes of a library: it may have been truncated. */
+static int
+all_readable(const unsigned char *start, size_t size)
+{
+	uintptr_t last = ((uintptr_t)start + size - 1) & -8UL;
+
+	for (uintptr_t at = (uintptr_t)start & -8UL; at < last; at += 0x1000)
+		if (!readable((const void *)at))
+			return 0;
+	return readable((const void *)last);
+}
+
+static long
+map(size_t size)
+{
+	return SYSTEM_6(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void
+fill_reserve(void)
+{
+	size_t size = reserve_size;
+	uintptr_t none = 0;
+	long memory;
+
+	if (reserve || failed(memory = map(size)))
+		return;
+	if (!atomic_compare_exchange_strong(&reserve, &none, (uintptr_t)memory | size / LARGEST_PAGE))
+		SYSTEM_2(munmap, memory, size);
+}
+
+/* Has memory at hand for the largest block. */
+static void
+enlarge_reserve(size_t size)
+{
+	uintptr_t old;
+
+	if (size <= reserve_size)
+		return;
+	reserve_size = size;
+	if ((old = atomic_exchange(&reserve, 0)))
+		SYSTEM_2(munmap, old & -0x1000UL, (old & 0xfff) * LARGEST_PAGE);
+	fill_reserve();
+}
+
+/* Returns memory for one block. When there is none, that of the reserve goes from thread to thread: a block that is put
+   in its place gives back as much as it has taken. */
+static long
+find_memory(size_t size)
+{
+	static const struct timespec nap = {0, 1000000};
+	long memory = map(size);
+
+	for (int i = 0; failed(memory) && i < MOST_NAPS; i++) {
+		uintptr_t taken = atomic_exchange(&reserve, 0);
+		size_t taken_size = (taken & 0xfff) * LARGEST_PAGE;
+
+		taken &= -0x1000UL;
+		if (taken && taken_size >= size) {
+			if (taken_size > size)
+				SYSTEM_2(munmap, taken + size, taken_size - size);
+			return (long)taken;
+		}
+		if (taken)
+			SYSTEM_2(munmap, taken, taken_size);
+		else
+			SYSTEM_2(nanosleep, &nap, NULL);
+		memory = map(size);
+	}
+	return memory;
+}
+
 /* Puts memory that was filled at `from` into the library in one go; it is never writable and executable. */
 static void
 publish(struct library *library, const struct range *range, unsigned char *from, uintptr_t to, size_t size, long block)
 {
-	int protection = PROT_READ | (range->flags & PF_X ? PROT_EXEC : 0);
+	int protection = PROT_READ | (range->flags & PF_X ? library->code_protection : 0);
 	long result;
 
 	if (range->flags & PF_X)
@@ -165,7 +270,9 @@ publish(struct library *library, const struct range *range, unsigned char *from,
 		return;
 	}
 	/* Where memory that was written must not become executable, the same bytes in a file may. */
-	long file = SYSTEM_2(memfd_create, "slimpack", 1 /* MFD_CLOEXEC */);
+	long file = SYSTEM_2(memfd_create, "slimpack", 9 /* MFD_CLOEXEC, MFD_NOEXEC_SEAL: no program */);
+	if (failed(file))
+		file = SYSTEM_2(memfd_create, "slimpack", 1 /* before Linux 6.3 */);
 	if (failed(file))
 		end(library, "cannot be made executable: ", block, "allow execmem, or set SLIMPACK_PAGER=eager where it is allowed");
 	for (size_t done = 0; done < size; done += (size_t)result)
@@ -187,8 +294,13 @@ load(struct library *library, const struct range *range, uint32_t first, uint32_
 	uint64_t wanted = (uint64_t)count * range->block_size;
 	size_t size = range->size - skipped < wanted ? range->size - skipped : wanted;
 	long number = (long)range->first_block + first;
-	long memory = SYSTEM_6(mmap, NULL, size + WORKSPACE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long memory = count == 1 ? find_memory(size + WORKSPACE) : map(size + WORKSPACE);
 
+	if (failed(memory) && count > 1) {
+		for (uint32_t i = 0; i < count; i++)
+			load(library, range, first + i, 1);
+		return;
+	}
 	if (failed(memory))
 		end(library, "cannot be loaded: ", number, "no memory");
 	unsigned char *content = (unsigned char *)memory;
@@ -200,6 +312,8 @@ load(struct library *library, const struct range *range, uint32_t first, uint32_
 		uint64_t from = library->offsets[number], to = library->offsets[number + 1];
 		const unsigned char *frame = library->packed + from;
 
+		if (!all_readable(frame, to - from))
+			end(library, "is damaged: the file has been truncated", number, "");
 		/* Bit 2 of the frame header's descriptor: a checksum follows the content. */
 		if (to - from < 5 || !(frame[4] & 4) || ZSTD_decompressDCtx(decoder, content + done, part, frame, to - from) != part)
 			end(library, "is damaged", number, "");
@@ -212,6 +326,7 @@ load(struct library *library, const struct range *range, uint32_t first, uint32_
 		if (atomic_exchange(state, PRESENT) == CLAIMED)
 			SYSTEM_3(futex, state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX);
 	}
+	fill_reserve();
 	if (counting) {
 		blocks_loaded += count;
 		bytes_loaded += size;
@@ -245,13 +360,6 @@ load_ranges(struct library *library, int all)
 }
 
 /* -- faults ------------------------------------------------------------------------------------------------------- */
-
-/* Whether eight bytes can be read, without reading them: the kernel looks at the set before it refuses the rest. */
-static int
-readable(const void *address)
-{
-	return SYSTEM_4(rt_sigprocmask, -1, address, NULL, 8) != -EFAULT;
-}
 
 /* Whether the memory that this is about still is the library's: it may have been closed, and other things be there. */
 static int
@@ -365,44 +473,67 @@ by_kernel(const void *caller, const ucontext_t *context)
 #endif
 }
 
-/* Hands a signal on to one who handled it before, as the kernel would have: to the last of `number`. */
-static void
-hand_on(int signal, siginfo_t *info, ucontext_t *context, int number)
+/* Returns the number of an action that will not change, or -1. */
+static int
+keep_action(const struct sigaction *action)
 {
+	for (int i = 0; i < MOST_ACTIONS; i++) {
+		const struct sigaction *kept = &actions[i].action;
+		int state = EMPTY;
+
+		if (atomic_compare_exchange_strong(&actions[i].state, &state, BEING_WRITTEN)) {
+			actions[i].action = *action;
+			actions[i].state = COMPLETE;
+			return i;
+		}
+		if (state == COMPLETE && kept->sa_handler == action->sa_handler && kept->sa_flags == action->sa_flags &&
+		    *(const uint64_t *)&kept->sa_mask == *(const uint64_t *)&action->sa_mask)
+			return i;
+	}
+	return -1;
+}
+
+/* Hands a signal on as the kernel would have, to whom it would have gone without the pager at some level. */
+static void
+hand_on(int signal, siginfo_t *info, ucontext_t *context, int level)
+{
+	const struct sigaction by_default_action = {.sa_handler = SIG_DFL};
+	const struct sigaction *action = level < 0 ? &by_default_action : &actions[levels[level]].action;
 	int sent = info->si_code <= 0; /* by kill() or raise(): no instruction will raise it again */
 	uint64_t mask;
 
-	struct sigaction action = number ? previous[number - 1] : (struct sigaction){.sa_handler = SIG_DFL};
-
-	if (action.sa_handler == SIG_IGN && sent)
+	if (action->sa_handler == SIG_IGN && sent)
 		return;
-	if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
+	if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN) {
 		by_default(signal);
 		if (sent)
 			SYSTEM_4(rt_tgsigqueueinfo, SYSTEM_0(getpid), SYSTEM_0(gettid), signal, info);
 		return;
 	}
-	if (action.sa_flags & SA_RESETHAND)
-		previous[number - 1].sa_handler = SIG_DFL;
+	if (action->sa_flags & SA_RESETHAND) {
+		int number = keep_action(&by_default_action);
+		if (number >= 0)
+			levels[level] = number;
+	}
 	/* SIGSEGV stays possible: the handler itself may be packed. */
-	mask = *(const uint64_t *)&context->uc_sigmask | *(const uint64_t *)&action.sa_mask;
+	mask = *(const uint64_t *)&context->uc_sigmask | *(const uint64_t *)&action->sa_mask;
 	mask &= ~(1ULL << (signal - 1));
 	SYSTEM_4(rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
-	if (action.sa_flags & SA_SIGINFO)
-		action.sa_sigaction(signal, info, context);
+	if (action->sa_flags & SA_SIGINFO)
+		action->sa_sigaction(signal, info, context);
 	else
-		action.sa_handler(signal);
+		action->sa_handler(signal);
 }
 
 static void
 on_fault(int signal, siginfo_t *info, void *pointer)
 {
 	ucontext_t *context = pointer;
-	int number = previous_number;
+	int level = number_of_levels - 1;
 
 	/* Who came after us and takes us for the one before may be among those that were met since. */
-	if (number > 1 && !by_kernel(__builtin_return_address(0), context))
-		number = 1;
+	if (level > 0 && !by_kernel(__builtin_return_address(0), context))
+		level = 0;
 	if (info->si_code > 0) {
 		if (resolve_fault((uintptr_t)info->si_addr, context))
 			return;
@@ -413,35 +544,65 @@ on_fault(int signal, siginfo_t *info, void *pointer)
 		if (stack - bottom < context->uc_stack.ss_size)
 			return;
 	}
-	hand_on(signal, info, context, number);
+	hand_on(signal, info, context, level);
 }
 
-/* Becomes the first to handle SIGSEGV, if another has come before since. */
-static void
+/* Becomes the first to handle SIGSEGV, if another has come before since. Returns whether it is. */
+static int
 take_signal(void)
 {
 	struct sigaction mine = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 	struct sigaction now;
-	int number = previous_number;
+	int level = number_of_levels, number;
 
-	if (sigaction(SIGSEGV, NULL, &now) || now.sa_sigaction == on_fault || number == MOST_PREVIOUS)
-		return;
-	previous[number] = now;
-	previous_number = number + 1;
+	if (sigaction(SIGSEGV, NULL, &now))
+		return 0;
+	if (now.sa_sigaction == on_fault)
+		return 1;
+	if (level == MOST_LEVELS || (number = keep_action(&now)) < 0)
+		return 0;
+	levels[level] = number;
+	number_of_levels = level + 1;
 	sigfillset(&mine.sa_mask);
-	sigaction(SIGSEGV, &mine, NULL);
+	return !sigaction(SIGSEGV, &mine, NULL);
+}
+
+/* Whether somebody handled SIGSEGV before any packed library came. Who did may put back what was before that, and the
+   pager would be gone: Python's faulthandler does when it is disabled, and Python disables it when it ends. */
+static int
+comes_late(void)
+{
+	struct sigaction now;
+
+	return !number_of_levels && !sigaction(SIGSEGV, NULL, &now) && now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN;
 }
 
 static void
 leave_signal(void)
 {
 	struct sigaction now;
-	int number = previous_number;
+	int level = number_of_levels - 1;
 
-	if (number && !sigaction(SIGSEGV, NULL, &now) && now.sa_sigaction == on_fault) {
-		sigaction(SIGSEGV, &previous[number - 1], NULL);
-		previous_number = number - 1;
+	if (level >= 0 && !sigaction(SIGSEGV, NULL, &now) && now.sa_sigaction == on_fault) {
+		sigaction(SIGSEGV, &actions[levels[level]].action, NULL);
+		number_of_levels = level;
 	}
+}
+
+/* Whether the thread could handle a fault. If it blocks SIGSEGV, the kernel would end the process instead; if its stack
+   for signals is too small, on_fault() would overwrite what lies below. */
+static int
+takes_faults(void)
+{
+	uint64_t blocked = 0;
+	size_t frame = getauxval(51); /* AT_MINSIGSTKSZ */
+	stack_t stack;
+
+	SYSTEM_4(rt_sigprocmask, SIG_BLOCK, NULL, &blocked, sizeof blocked);
+	if (blocked & 1ULL << (SIGSEGV - 1))
+		return 0;
+	return sigaltstack(NULL, &stack) || stack.ss_flags & SS_DISABLE ||
+	    stack.ss_size >= (frame ? frame : SMALLEST_FRAME) + OWN_STACK;
 }
 
 /* -- attaching libraries ------------------------------------------------------------------------------------------ */
@@ -494,14 +655,44 @@ make_room(size_t size)
 	return (struct library *)memory;
 }
 
+/* How code is to be mapped: as the loader has mapped the rest of it. */
 static int
-attach_library(struct dl_phdr_info *info, size_t size, void *unused)
+code_protection(const struct dl_phdr_info *info)
+{
+#if defined(__aarch64__)
+	const char *version = gnu_get_libc_version();
+
+	/* glibc 2.32 and later guard the targets of branches (BTI) in libraries that say they are made for that. */
+	if (!(getauxval(AT_HWCAP2) & 1 << 17) || version[0] != '2' || version[1] != '.' || version[2] < '3' ||
+	    version[3] < (version[2] == '3' ? '2' : '0'))
+		return PROT_EXEC;
+	for (size_t i = 0; i < info->dlpi_phnum; i++) {
+		const uint32_t *note = (const uint32_t *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+		const uint32_t *stop = note + info->dlpi_phdr[i].p_memsz / sizeof *note;
+
+		if (info->dlpi_phdr[i].p_type != PT_GNU_PROPERTY || stop - note < 4 || note[2] != 5 /* NT_GNU_PROPERTY_TYPE_0 */)
+			continue;
+		for (note += 4; stop - note >= 3; note += 2 + (note[1] + 7) / 8 * 2) {
+			if (note[0] == 0xc0000000) /* GNU_PROPERTY_AARCH64_FEATURE_1_AND */
+				return PROT_EXEC | (note[2] & 1 ? 0x10 /* PROT_BTI */ : 0);
+			if (note[1] > (uintptr_t)stop - (uintptr_t)note)
+				break;
+		}
+	}
+#else
+	(void)info;
+#endif
+	return PROT_EXEC;
+}
+
+static int
+attach_library(struct dl_phdr_info *info, size_t size, void *whole)
 {
 	const ElfW(Phdr) *packed = NULL;
 	uintptr_t low = UINTPTR_MAX, high = 0;
 	struct library noted = {.base = info->dlpi_addr};
 
-	(void)size, (void)unused;
+	(void)size;
 	for (size_t i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 		if (segment->p_type == PT_SLIMPACK)
@@ -560,6 +751,9 @@ attach_library(struct dl_phdr_info *info, size_t size, void *unused)
 	if (library->index->relocation_address)
 		*(uint64_t *)(library->base + library->index->relocation_address) =
 		    library->base + library->index->relocation_addend;
+	library->code_protection = code_protection(info);
+	for (uint32_t i = 0; i < library->index->ranges; i++)
+		enlarge_reserve(library->ranges[i].block_size + WORKSPACE);
 	library->mark = mark;
 	library->identity = ((uint64_t)(uintptr_t)library ^ 0x6b636150736c696dULL) + (++generation << 48);
 	*mark = library->identity;
@@ -572,7 +766,7 @@ attach_library(struct dl_phdr_info *info, size_t size, void *unused)
 		library->next = libraries;
 		libraries = library;
 	}
-	load_ranges(library, eager);
+	load_ranges(library, whole != NULL);
 	return 0;
 }
 
@@ -619,9 +813,10 @@ static void (*attach(void))(void)
 	}
 	attaching = process;
 	configure(environ);
+	eager |= comes_late();
 	if (!eager)
 		take_signal();
-	dl_iterate_phdr(attach_library, NULL);
+	dl_iterate_phdr(attach_library, eager || !takes_faults() ? &eager : NULL);
 	attaching = 0;
 	return nothing;
 }
@@ -660,17 +855,38 @@ slimpack_sigprocmask(int how, const sigset_t *set, sigset_t *old)
 	return error ? -1 : 0;
 }
 
+/* The pager stays the first to handle SIGSEGV, and packed code sees what it would see without a pager. */
 EXPORTED int
 slimpack_sigaction(int number, const struct sigaction *action, struct sigaction *old)
 {
 	struct sigaction own;
 
+	if (!eager && number == SIGSEGV && take_signal()) {
+		_Atomic int *level = &levels[number_of_levels - 1];
+		int kept = action ? keep_action(action) : *level;
+		if (kept >= 0) {
+			int before = action ? atomic_exchange(level, kept) : kept;
+			if (old)
+				*old = actions[before].action;
+			return 0;
+		}
+	}
 	if (action && !eager) {
 		own = *action;
 		sigdelset(&own.sa_mask, SIGSEGV);
 		action = &own;
 	}
 	return sigaction(number, action, old);
+}
+
+EXPORTED sighandler_t
+slimpack_signal(int number, sighandler_t handler)
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
+
+	if (eager || number != SIGSEGV)
+		return signal(number, handler);
+	return slimpack_sigaction(number, &action, &old) ? SIG_ERR : old.sa_handler;
 }
 
 __attribute__((constructor)) static void
