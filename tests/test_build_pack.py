@@ -138,7 +138,7 @@ def exporting(shop: Shop, make_wheel: MakeWheel, make_elf: MakeElf) -> Shop:
     )
     user = f'extern int f(int) __asm__("{NAMES[0]}"); int g(int x) {{ return f(x); }}'
     linked = ("-shared", "-fPIC", "-s", "-Wl,-rpath,$ORIGIN", str(library))
-    files = {
+    files: dict[str, bytes | str] = {
         "cxx/__init__.py": f"NAME = '{NAMES[1]}'\n",
         "cxx/libcxx.so": library.read_bytes(),
         "cxx/user.so": make_elf(user, *linked, name="user.so").read_bytes(),

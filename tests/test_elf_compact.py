@@ -465,3 +465,15 @@ def test_real_wheels_for_arm64_stay_sound(tmp_path: Path) -> None:
             original += len(image)
             compacted += compaction.size
     assert 0 < compacted < original
+
+
+def test_a_section_whose_alignment_is_no_power_of_two_is_left_as_it_is(make_elf: MakeElf) -> None:
+    image = bytearray(make_elf(LIBRARY, *SHARED, "-g").read_bytes())
+    layout = read(image)
+    number = next(at for at, section in enumerate(layout.sections) if section.name == ".data")
+    struct.pack_into("<Q", image, layout.header.sections_offset + number * SECTION_HEADER.size + 48, 0x1808)
+
+    compaction = compact(image)
+
+    assert content(compaction) == image
+    assert compaction.refused == "the alignment of a segment or a section is no power of two"

@@ -14,7 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slimpack.elf.compact import compact
-from slimpack.elf.dynamic import DT_NEEDED, DT_RPATH, DT_RUNPATH, read_dynamic, string, symbol_count
+from slimpack.elf.dynamic import (
+    DF_TEXTREL,
+    DT_FLAGS,
+    DT_NEEDED,
+    DT_RPATH,
+    DT_RUNPATH,
+    read_dynamic,
+    string,
+    symbol_count,
+)
 from slimpack.elf.inspect import layout_problems
 from slimpack.elf.layout import SHT_NOBITS, ElfError, loader_problems, read
 from slimpack.elf.pack import pack
@@ -189,6 +198,19 @@ def test_read_only_data_is_left_raw_on_demand(make_elf: MakeElf) -> None:
     assert covers(with_data)
     assert not covers(without)
     assert unpack(without) == image
+
+
+def test_a_library_that_claims_in_vain_that_its_code_is_relocated_is_packed(make_elf: MakeElf) -> None:
+    image = bytearray(make(make_elf, "-Wl,-z,now"))
+    layout = read(image)
+    segment = read_dynamic(memoryview(image), layout).segment
+    for at in range(segment.offset, segment.file_end, 16):
+        tag, value = struct.unpack_from("<qQ", image, at)
+        if tag == DT_FLAGS:
+            struct.pack_into("<qQ", image, at, tag, value | DF_TEXTREL)
+
+    assert DF_TEXTREL & (read_dynamic(memoryview(image), layout).get(DT_FLAGS) or 0)
+    assert unpack(packed(bytes(image))) == image
 
 
 REFUSED = [

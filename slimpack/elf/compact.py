@@ -153,8 +153,9 @@ def check_loadable(layout: Layout) -> None:
         raise ElfError("its program headers overlap its ELF header")
     if len(layout.segments) * len(layout.sections) > _MOST_HEADERS:
         raise ElfError("it has more headers than any linker writes")
-    if any(segment.alignment & (segment.alignment - 1) for segment in layout.segments if segment.alignment):
-        raise ElfError("a segment's alignment is no power of two")
+    alignments = [one.alignment for one in layout.segments] + [one.alignment for one in layout.sections]
+    if any(alignment.bit_count() > 1 for alignment in alignments):
+        raise ElfError("the alignment of a segment or a section is no power of two")
     if any(below.address + below.file_size > above.address for below, above in pairwise(layout.loads)):
         raise ElfError("its segments overlap in memory, or are out of order")
 

@@ -47,7 +47,7 @@ _RELATIVE = {EM_X86_64: 8, EM_AARCH64: 1027}
 _STB_GLOBAL = 1 << 4
 _VER_NDX_GLOBAL = 1
 _MASKING = (b"pthread_sigmask", b"sigprocmask", b"sigaction", b"signal")
-"""Functions that block SIGSEGV or handle it: the pager has them too, under names of its own, and stays before others."""
+"""Functions that block SIGSEGV or handle it: the pager has them too, under names of its own, and stays first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -264,7 +264,9 @@ def _load_problems(loads: Sequence[Segment]) -> Iterator[str]:
         name = f"the PT_LOAD segment at {load.address:#x}"
         if load.alignment % PAGE or load.alignment & (load.alignment - 1):
             yield f"{name} has an alignment of {load.alignment:#x}, which is no power of two of whole pages"
-        elif load.alignment and (load.address - load.offset) % load.alignment:
+        elif (load.address - load.offset) & (
+            load.alignment - 1
+        ):  # with 0, the same place in both is asked for
             yield f"{name} lies where its alignment of {load.alignment:#x} forbids it in the file"
         if load.file_size > load.memory_size:
             yield f"{name} has more bytes in the file than in memory"

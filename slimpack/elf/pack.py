@@ -16,8 +16,12 @@ from slimpack.elf.compact import check_loadable
 from slimpack.elf.dynamic import (
     DF_TEXTREL,
     DT_FLAGS,
+    DT_JMPREL,
+    DT_PLTRELSZ,
     DT_REL,
     DT_RELA,
+    DT_RELASZ,
+    DT_RELR,
     DT_STRSZ,
     DT_STRTAB,
     DT_SYMENT,
@@ -28,6 +32,7 @@ from slimpack.elf.dynamic import (
     SYMBOL,
     Dynamic,
     read_dynamic,
+    relocations,
 )
 from slimpack.elf.hook import Hook, dynamic_entries, make_hook
 from slimpack.elf.layout import (
@@ -179,9 +184,24 @@ def _check(layout: Layout, view: memoryview) -> Dynamic:
         raise ElfError("its dynamic section names no symbols")
     if dynamic.get(DT_REL) is not None or dynamic.get(DT_SYMENT) not in (None, SYMBOL.size):
         raise ElfError("its relocations or symbols have a form that its processor does not use")
-    if dynamic.get(DT_TEXTREL) is not None or (dynamic.get(DT_FLAGS) or 0) & DF_TEXTREL:
+    claimed = dynamic.get(DT_TEXTREL) is not None or (dynamic.get(DT_FLAGS) or 0) & DF_TEXTREL
+    if claimed and _relocates_code(view, layout, dynamic):
         raise ElfError("its code is relocated")
     return dynamic
+
+
+def _relocates_code(view: memoryview, layout: Layout, dynamic: Dynamic) -> bool:
+    """Whether the loader has to write where it otherwise must not; some files claim so in vain."""
+    if dynamic.get(DT_RELR) is not None:
+        return True
+    writable = [(load.address, load.end) for load in layout.loads if load.flags & PF_W]
+    for tag, size_tag in ((DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ)):
+        address, size = dynamic.get(tag), dynamic.get(size_tag)
+        if address is not None and size:
+            for place, _, _ in relocations(view, layout, address, size):
+                if not any(start <= place < end for start, end in writable):
+                    return True
+    return False
 
 
 def _compressed(

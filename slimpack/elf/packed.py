@@ -33,6 +33,8 @@ RANGE = struct.Struct("<QQIIII")
 LARGEST_BLOCK = 16 << 20
 """Bytes."""
 _LARGEST_INDEX = 64 << 20
+_SMALLEST_FRAME = 14
+"""Bytes: magic, descriptor, content size, a block's header, a byte that is repeated, checksum (RFC 8878, 3.1.1)."""
 
 Moment = Literal["touch", "library"]
 """When a range is loaded: block by block when it is touched, or whole with its library."""
@@ -145,9 +147,10 @@ def read_packed(image: ReadableBuffer) -> Packed | None:
         raise ElfError("its packed part has no header")
     if version != VERSION or flags:
         raise ElfError("it is packed in a way that this version does not know")
-    if index_size > _LARGEST_INDEX or HEADER.size + frame_size > len(part):
-        raise ElfError("the index of its packed part lies outside")
     data = part[HEADER.size + frame_size :]
+    most = INDEX.size + 8 + len(data) // _SMALLEST_FRAME * (RANGE.size + 8)
+    if HEADER.size + frame_size > len(part) or index_size > min(most, _LARGEST_INDEX):
+        raise ElfError("the index of its packed part lies outside, or is larger than its blocks ask for")
     index = decompress(part[HEADER.size : HEADER.size + frame_size], index_size)
     if len(index) < INDEX.size:
         raise ElfError("the index of its packed part is none")

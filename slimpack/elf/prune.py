@@ -185,6 +185,9 @@ def prune(image: ReadableBuffer, *, needed: Collection[bytes], eager: bool) -> P
     tables = _read(memoryview(image).cast("B"))
     merged = tables.mergeable and (eager or tables.binds_now)
     order = _kept(tables, needed, merged=merged)
+    unchanged = Pruning(image=image, symbols=0, size=0)
+    if len(order) == tables.count:
+        return unchanged
     texts = _Texts(tables.names)
     parts = _shortened(tables, order, texts)
     versions = list(_version_names(tables, texts))
@@ -193,7 +196,7 @@ def prune(image: ReadableBuffer, *, needed: Collection[bytes], eager: bool) -> P
     sizes = {tag: len(part) for tag, part in parts.items()}
     saved = sum(span.size - sizes[tag] for tag, span in tables.spans.items())
     if saved < _FEWEST_BYTES or any(sizes[tag] > span.size for tag, span in tables.spans.items()):
-        return Pruning(image=image, symbols=0, size=0)
+        return unchanged
     output = bytearray(tables.view)
     for tag, span in tables.spans.items():
         output[span.offset : span.end] = parts[tag] + bytes(span.size - sizes[tag])
@@ -227,6 +230,8 @@ def _read(view: memoryview) -> _Tables:
         for tag, size in ((DT_SYMENT, SYMBOL.size), (DT_RELAENT, RELOCATION.size), (DT_PLTREL, DT_RELA))
     ):
         raise ElfError("its relocations or symbols have a form that its processor does not use")
+    if any((dynamic.get(tag) or 0) % RELOCATION.size for tag in (DT_RELASZ, DT_PLTRELSZ)):
+        raise ElfError("its tables of relocations have no whole number of entries")
     count = symbol_count(view, layout, dynamic)
     sizes = {DT_SYMTAB: count * SYMBOL.size, DT_VERSYM: count * 2, DT_STRTAB: dynamic.get(DT_STRSZ) or 0}
     for tag in (DT_HASH, DT_GNU_HASH):

@@ -34,6 +34,9 @@ VER_NDX_GLOBAL = 1
 """Version of symbols that have none."""
 VERSYM_HIDDEN = 0x8000
 
+_MOST_SHARING = 64
+"""How many times the bytes of its table the names of a file may have together, each time that they are asked for."""
+
 _MENTION = re.compile(rb"_Z[A-Za-z0-9_.$]{2,}")
 """A C++ name as compilers mangle it (Itanium C++ ABI, "Mangling"), wherever it stands."""
 
@@ -71,9 +74,9 @@ def exchange(image: ReadableBuffer) -> Exchange:
     dynamic = read_dynamic(view, layout)
     offered, wanted, promised = set[bytes](), set[bytes](), set[bytes]()
     names = Names(view, layout, dynamic)
-    count = symbol_count(view, layout, dynamic)
+    symbols = table(view, layout, dynamic, DT_SYMTAB, SYMBOL.size * symbol_count(view, layout, dynamic))
+    count = len(symbols) // SYMBOL.size
     versions = (table(view, layout, dynamic, DT_VERSYM, 2 * count) or memoryview(bytes(2 * count))).cast("H")
-    symbols = table(view, layout, dynamic, DT_SYMTAB, SYMBOL.size * count)
     for version, (at, info, _, section, _, _) in zip(versions, SYMBOL.iter_unpack(symbols), strict=True):
         binding = info >> 4
         if binding == STB_LOCAL:
@@ -128,13 +131,19 @@ class Names:
         """The table; it ends with a zero."""
         if self.content[-1:] != b"\0":
             raise ElfError("its dynamic string table has no end")
+        self._left = _MOST_SHARING * len(self.content)
 
     def __getitem__(self, at: int) -> bytes:
         """Returns the name at an offset.
 
         Raises:
-            ElfError: There is none.
+            ElfError: There is none, or so many were asked for that they must overlap: a small file could hold
+                gigabytes of names that end alike.
         """
         if at >= len(self.content):
             raise ElfError("a name lies outside its dynamic string table")
-        return self.content[at : self.content.index(0, at)]
+        name = self.content[at : self.content.index(0, at)]
+        self._left -= len(name)
+        if self._left < 0:
+            raise ElfError("its names share more bytes than any linker makes them")
+        return name

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from bisect import bisect_right
+from functools import partial
+from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from slimpack.elf.dynamic import RELOCATION
-from slimpack.elf.layout import FILE_HEADER, ElfError, Layout
-from slimpack.elf.packed import Packed, Range, compress, content_size, decompress, read_packed
+from slimpack.elf.layout import FILE_HEADER, ElfError, Layout, Segment, loader_problems
+from slimpack.elf.packed import Packed, compress, content_size, decompress, read_packed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from _typeshed import ReadableBuffer
+
+    _Part = tuple[int, int, Callable[[], ReadableBuffer]]
+    """Address, bytes, and what returns them."""
 
 MOST_GROWTH = 64
 """How many times larger than the packed file an unpacked one may be: more than real files reach, less than bombs."""
@@ -56,10 +63,10 @@ def unpack(image: ReadableBuffer) -> bytearray:
         raise ElfError(_NONE)
     output = bytearray(total)
     with memoryview(output) as target:
-        for offset, length, address in _RUN.iter_unpack(steps[_RECIPE.size : runs_end]):
-            if offset + length > total:
-                raise ElfError(_NONE)
-            _fill(target[offset : offset + length], address, view, packed)
+        memory = list(_loads(view, packed)), list(_blocks(packed))
+        for offset, length, address in _runs(steps[_RECIPE.size : runs_end], total):
+            for parts in memory:
+                _fill(target[offset : offset + length], address, parts)
         content = steps[bytes_end:]
         for offset, length in _BYTES.iter_unpack(steps[runs_end:bytes_end]):
             if offset + length > total or length > len(content):
@@ -71,26 +78,54 @@ def unpack(image: ReadableBuffer) -> bytearray:
     return output
 
 
-def _fill(target: memoryview, address: int, view: memoryview, packed: Packed) -> None:
-    """Fills in what is in memory from an address on."""
+def _runs(table: memoryview, total: int) -> list[tuple[int, int, int]]:
+    """Returns offset, bytes and address of the runs of memory that make a file of some size.
+
+    Raises:
+        ElfError: They lie outside of it, or are larger together.
+    """
+    runs = list(_RUN.iter_unpack(table))
+    if any(offset + length > total for offset, length, _ in runs) or sum(run[1] for run in runs) > total:
+        raise ElfError(_NONE)
+    return runs
+
+
+def _loads(view: memoryview, packed: Packed) -> Iterator[_Part]:
+    """Yields what the loader maps, ascending.
+
+    Raises:
+        ElfError: No loader would map it.
+    """
+    if problems := loader_problems(packed.layout):
+        raise ElfError(problems[0])
     for load in packed.layout.loads:
-        start, end = max(load.address, address), min(load.address + load.file_size, address + len(target))
-        if start < end:
-            offset = load.offset + start - load.address
-            target[start - address : end - address] = view[offset : offset + end - start]
+        if load.file_size:
+            yield load.address, load.file_size, partial(_cut, view, load)
+
+
+def _cut(view: memoryview, load: Segment) -> memoryview:
+    return view[load.offset : load.file_end]
+
+
+def _blocks(packed: Packed) -> Iterator[_Part]:
+    """Yields the blocks, ascending."""
     for one in packed.ranges:
-        _fill_range(target, address, one, packed.frames)
+        for number in range(one.blocks):
+            start = one.address + number * one.block_size
+            size = min(one.block_size, one.end - start)
+            yield start, size, partial(decompress, packed.frames[one.first_block + number], size)
 
 
-def _fill_range(target: memoryview, address: int, one: Range, frames: Sequence[memoryview]) -> None:
-    """Fills in what a range has of it."""
-    for block in range(one.blocks):
-        first = one.address + block * one.block_size
-        size = min(one.block_size, one.end - first)
-        start, end = max(first, address), min(first + size, address + len(target))
-        if start < end:
-            content = decompress(frames[one.first_block + block], size)
-            target[start - address : end - address] = content[start - first : end - first]
+def _fill(target: memoryview, address: int, parts: Sequence[_Part]) -> None:
+    """Fills in what some parts have of memory from an address on."""
+    end = address + len(target)
+    first = max(bisect_right(parts, address, key=itemgetter(0)) - 1, 0)  # a run may meet few of many
+    for start, size, content in islice(parts, first, None):
+        if start >= end:
+            break
+        low, high = max(start, address), min(start + size, end)
+        if low < high:
+            target[low - address : high - address] = memoryview(content())[low - start : high - start]
 
 
 def pruned(packed: Packed) -> tuple[int, int]:
@@ -119,11 +154,13 @@ def recipe(
         pruned: Bytes that those had.
 
     Raises:
-        ElfError: It has more loadable segments than an unpacker accepts.
+        ElfError: It has more, or larger, loadable segments than an unpacker accepts.
     """
     runs = [(load.offset, load.file_size, load.address) for load in layout.loads if load.file_size]
     if len(runs) > _MOST_RUNS:
         raise ElfError(f"it has more than {_MOST_RUNS} loadable segments")
+    if sum(size for _, size, _ in runs) > len(view):
+        raise ElfError("parts of it are mapped more than once")
     header = layout.header
     literal = [(0, FILE_HEADER.size), (header.segments_offset, header.segments_end)]
     literal += ((start, start + RELOCATION.size) for start in relocations)
