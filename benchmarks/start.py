@@ -74,9 +74,9 @@ class Bench:
         """
         for number in range(runs):
             command = ("invoke", str(self.bundle), *self.call, "--against", "plain", "--json")
-            told = json.loads(_slimpack(*command))
+            told = json.loads(slimpack(*command))
             found = {PLAIN: _start(told["against"]["medians"]), BUNDLE: _start(told["medians"])}
-            _tell(
+            tell(
                 f"{self.example}: run {number + 1} of {runs}, "
                 + ", ".join(f"{name} init {duration(one.init)}" for name, one in found.items())
             )
@@ -101,14 +101,14 @@ def build(example: str, runtime: str, work: Path) -> Bench:
         work: Folder for it.
     """
     folder, bundle = ROOT / "examples" / example, work / f"{example}.zip"
-    _tell(f"{example}: building")
+    tell(f"{example}: building")
     options = ("--source", str(folder / "app"), "--runtime", runtime, "--output", str(bundle), "--no-verify")
     # 1: the bundle is over the limit, and built all the same
-    _slimpack("build", str(folder / "requirements.txt"), *options, "--quiet", fine=(0, 1))
+    slimpack("build", str(folder / "requirements.txt"), *options, "--quiet", fine=(0, 1))
     return Bench(example=example, bundle=bundle)
 
 
-def _slimpack(*arguments: str, fine: Sequence[int] = (0,)) -> str:
+def slimpack(*arguments: str, fine: Sequence[int] = (0,)) -> str:
     """Runs the program and returns what it wrote to stdout."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "slimpack", *arguments],
@@ -146,7 +146,8 @@ def table(title: str, starts: dict[str, list[Start]]) -> Table:
     return shown
 
 
-def _tell(words: str) -> None:
+def tell(words: str) -> None:
+    """Tells of progress."""
     print(words, file=sys.stderr)
 
 
@@ -177,7 +178,7 @@ def main() -> None:
     arguments = _arguments()
     load, processors = os.getloadavg()[0], os.cpu_count() or 1
     if load > processors / 4:
-        _tell(f"warning: the machine is busy (load {load:.1f}, {processors} processors)")
+        tell(f"warning: the machine is busy (load {load:.1f}, {processors} processors)")
     results: dict[str, dict[str, list[Start]]] = {}
     for example in arguments.example or EXAMPLES[:1]:
         bench = build(example, arguments.runtime, arguments.work.absolute())

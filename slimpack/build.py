@@ -103,7 +103,7 @@ class Options:
     """Folders with rules of the user's own."""
     compact: bool = True
     """Whether ELF files are compacted."""
-    pack: Pack = "never"
+    pack: Pack = "auto"
     """Whether shared objects are packed."""
     prune: bool | None = None
     """Whether exports that nobody in the bundle needs are taken from what is packed; None for: unless others may load

@@ -25,9 +25,9 @@ from slimpack.elf.dynamic import (
     symbol_count,
 )
 from slimpack.elf.inspect import layout_problems
-from slimpack.elf.layout import SHT_NOBITS, ElfError, loader_problems, read
+from slimpack.elf.layout import PF_W, PT_SLIMPACK, SHT_NOBITS, ElfError, loader_problems, read
 from slimpack.elf.pack import pack
-from slimpack.elf.packed import PAGER, read_packed
+from slimpack.elf.packed import PAGER, compress, decompress, read_packed
 from slimpack.elf.unpack import unpack
 
 if TYPE_CHECKING:
@@ -211,6 +211,77 @@ def test_a_library_that_claims_in_vain_that_its_code_is_relocated_is_packed(make
 
     assert DF_TEXTREL & (read_dynamic(memoryview(image), layout).get(DT_FLAGS) or 0)
     assert unpack(packed(bytes(image))) == image
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["", "but not before the hook"])
+def test_writable_data_is_packed_and_there_before_the_loader_relocates_it(
+    make_elf: MakeElf, tmp_path: Path, early: bool
+) -> None:
+    # given: pointers that the loader makes read-only, and numbers that stay writable
+    source = (
+        LIBRARY
+        + """
+    static const char *const names[6000] = {[0 ... 5999] = words + 7};
+    int numbers[6000] = {[0 ... 5999] = 3};
+    long check(void) {
+      long sum = 0;
+      for (int n = 0; n < 6000; n++) sum += (names[n] == words + 7) + numbers[n]++;
+      return sum;
+    }
+    """
+    )
+    image = make(make_elf, *(("-Wl,-z,pack-relative-relocs",) if early else ()), source=source)
+
+    # when
+    output = packed(image)
+
+    # then
+    found = read_packed(output)
+    assert found is not None
+    writable = [one for one in found.ranges if one.flags & PF_W]
+    if early:  # the loader applies DT_RELR before it gets to the hook
+        assert writable == []
+    else:
+        assert sum(one.size for one in writable) > 60000
+        assert {one.moment for one in writable} == {"library"}
+    assert unpack(output) == image
+    path = tmp_path / "libpacked.so"
+    path.write_bytes(output)
+    assert layout_problems(path) == ()
+    (tmp_path / "pager").mkdir()
+    prebuilt = Path(__file__).parent.parent / "slimpack" / "pager" / "libslimpager-x86_64.so.1"
+    (tmp_path / "pager" / PAGER).write_bytes(prebuilt.read_bytes())
+    code = "import ctypes, sys; check = ctypes.CDLL(sys.argv[1]).check; assert [check(), check()] == [24000, 30000]"
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+
+
+RANGES = [
+    (24, 3),  # a moment that there is none of
+    (28, 5),  # a filter that there is none of
+    (32, 0x1000),  # code behind what its filter can say
+    (20, 7),  # writable and executable
+    (20, 6),  # writable and loaded on touch
+]
+
+
+@pytest.mark.parametrize(("at", "value"), RANGES)
+def test_ranges_that_contradict_themselves_are_refused(small: bytes, at: int, value: int) -> None:
+    found = read_packed(small)
+    assert found is not None
+    number = next(number for number, one in enumerate(found.ranges) if one.filter == "x86_64")
+    start = next(one.offset for one in found.layout.segments if one.type == PT_SLIMPACK)
+    frame_size, index_size = struct.unpack_from("<II", small, start + 24)
+    index = bytearray(decompress(small[start + 32 : start + 32 + frame_size], index_size))
+    struct.pack_into("<I", index, 24 + 40 * number + at, value)
+    frame = compress(bytes(index))
+    changed = bytearray(small)
+    assert abs(len(frame) - frame_size) < 16  # so that the rest is where it was, almost
+    frame, rest = frame[:frame_size], frame[frame_size:]
+    changed[start + 32 : start + 32 + frame_size] = frame + bytes(frame_size - len(frame))
+    changed[start + 32 + frame_size : start + 32 + frame_size + len(rest)] = rest
+    struct.pack_into("<I", changed, start + 24, len(frame) + len(rest))
+    with pytest.raises(ElfError, match=r"^a range of its packed part is none$"):
+        unpack(changed)
 
 
 REFUSED = [

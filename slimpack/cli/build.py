@@ -91,9 +91,9 @@ _FORMATS = (".json", ".txt")
 @option(
     "--pack",
     type=click.Choice(["auto", "never", "all"]),
-    default="never",
+    default="auto",
     help="Store cold parts of shared objects compressed, for a pager to load on first touch: "
-    "as far as the bundle would not fit otherwise, or all. [default: never]",
+    "as far as the bundle would not fit otherwise, or all. [default: auto]",
 )
 @option(
     "--prune/--no-prune",

@@ -51,7 +51,7 @@ PT_GNU_RELRO = 0x6474E552
 PT_SLIMPACK = 0x6B636150
 """The packed part of a packed file: "Pack" in ASCII, in the range for operating systems; docs/packed-format.md."""
 _INNER = {PT_DYNAMIC: "PT_DYNAMIC", PT_PHDR: "PT_PHDR", PT_GNU_RELRO: "PT_GNU_RELRO"}
-"""Segments that have to lie inside a PT_LOAD segment."""
+"""Segments that have to lie inside a PT_LOAD segment; for the last one, it may be several and what is between them."""
 
 PF_X, PF_W, PF_R = 0x1, 0x2, 0x4
 
@@ -65,7 +65,7 @@ SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, 
     8,
     9,
 )
-SHT_DYNAMIC, SHT_DYNSYM = 6, 11
+SHT_DYNAMIC, SHT_DYNSYM, SHT_INIT_ARRAY, SHT_FINI_ARRAY = 6, 11, 14, 15
 SHT_GROUP, SHT_SYMTAB_SHNDX = 17, 18
 SHT_GNU_VERSYM = 0x6FFFFFFF
 SHT_X86_64_UNWIND = 0x70000001
@@ -281,7 +281,8 @@ def _inner_problems(layout: Layout, loads: Sequence[Segment]) -> Iterator[str]:
     for segment in layout.segments:
         if kind := _INNER.get(segment.type):
             at = bisect_right(ascending, segment.address, key=lambda load: load.address) - 1
-            if at < 0 or not ascending[at].holds(segment):
+            last = -1 if segment.type == PT_GNU_RELRO else at  # mprotect(2) minds no border between mappings
+            if at < 0 or segment.end > ascending[last].end:
                 yield f"no PT_LOAD segment holds the {kind} segment"
 
 

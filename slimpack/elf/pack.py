@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from slimpack.elf.cold import Cold, find_cold
@@ -34,6 +35,7 @@ from slimpack.elf.dynamic import (
     read_dynamic,
     relocations,
 )
+from slimpack.elf.filters import apply
 from slimpack.elf.hook import Hook, dynamic_entries, make_hook
 from slimpack.elf.layout import (
     EM_AARCH64,
@@ -74,8 +76,10 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-BLOCK_SIZE = 0x40000
-"""Bytes of a block: larger ones compress little better, and a touch then loads more that is not needed."""
+BLOCK_SIZE = 0x20000
+"""Bytes of a block that is loaded on touch: with 256 KiB, code takes 7 % less of the file and 30 % more memory."""
+_LIBRARY_BLOCK_SIZE = 0x400000
+"""Bytes of a block that is loaded with the library: the larger, the better it compresses."""
 LEVEL = 15
 """Compression level of zstd: four times as fast as 19, for 1 % more on code and 4 % on unwind tables."""
 _WORST_RATIO = 0.9
@@ -123,9 +127,9 @@ def pack(
     Args:
         image: The whole file, compacted. The result refers to it.
         pager_folder: Where the loader finds the pager: ``$ORIGIN/../slimpack.libs``.
-        block_size: Bytes of a block, a multiple of 64 KiB.
+        block_size: Bytes of a block that is loaded on touch, a multiple of 64 KiB.
         level: Compression level of zstd.
-        data: Whether read-only data is packed as well; it is loaded with the library then.
+        data: Whether data is packed as well; it is loaded with the library then.
         jobs: Number of blocks that are compressed at a time.
         symbols: Number of symbols that were pruned before, for the record.
         pruned: Bytes that those had.
@@ -139,7 +143,8 @@ def pack(
     dynamic = _check(layout, view)
     hook = make_hook(view, layout, dynamic, pager_folder)
     cold = find_cold(view, layout, dynamic, moved=hook.moved, data=data)
-    kept, ranges, frames = _compressed(view, cold, block_size=block_size, level=level, jobs=jobs)
+    reach = max(load.end for load in layout.loads)
+    kept, ranges, frames = _compressed(view, cold, reach=reach, block_size=block_size, level=level, jobs=jobs)
     if not ranges:
         raise NoGainError("it has nothing worth packing")
     frame = recipe(
@@ -205,25 +210,29 @@ def _relocates_code(view: memoryview, layout: Layout, dynamic: Dynamic) -> bool:
 
 
 def _compressed(
-    view: memoryview, cold: Sequence[Cold], *, block_size: int, level: int, jobs: int
+    view: memoryview, cold: Sequence[Cold], *, reach: int, block_size: int, level: int, jobs: int
 ) -> tuple[tuple[Cold, ...], tuple[Range, ...], tuple[bytes, ...]]:
     """Compresses runs of pages, and returns those that are worth it, their ranges and their blocks."""
 
-    def compressed(block: tuple[int, int]) -> bytes:
-        return compress(view[block[0] : block[1]], level)
+    def compressed(run: Cold, start: int, end: int) -> bytes:
+        at = run.segment.offset - run.segment.address
+        content = apply(run.filter, view[start + at : end + at], address=start, reach=reach)
+        return compress(content, level)
 
-    borders: list[list[tuple[int, int]]] = []
-    for run in cold:
-        start = run.segment.offset + run.start - run.segment.address
-        end = start + run.end - run.start
-        borders.append([(at, min(at + block_size, end)) for at in range(start, end, block_size)])
     kept: list[Cold] = []
     ranges: list[Range] = []
     frames: list[bytes] = []
     with ThreadPoolExecutor(jobs) as threads:
-        blocks = threads.map(compressed, [block for run in borders for block in run])
-        for run, own in zip(cold, borders, strict=True):
-            found = [next(blocks) for _ in own]
+        sizes = [block_size if run.moment == "touch" else _LIBRARY_BLOCK_SIZE for run in cold]
+        blocks = [
+            [
+                threads.submit(compressed, run, at, min(at + size, run.end))
+                for at in range(run.start, run.end, size)
+            ]
+            for run, size in zip(cold, sizes, strict=True)
+        ]
+        for run, size, own in zip(cold, sizes, blocks, strict=True):
+            found = [block.result() for block in own]
             if sum(map(len, found)) > _WORST_RATIO * (run.end - run.start):
                 continue
             kept.append(run)
@@ -233,8 +242,10 @@ def _compressed(
                     size=run.end - run.start,
                     flags=run.segment.flags,
                     moment=run.moment,
-                    block_size=block_size,
+                    block_size=size,
                     first_block=len(frames),
+                    filter=run.filter,
+                    reach=reach if run.filter == "x86_64" else 0,
                 )
             )
             frames += found
@@ -415,23 +426,28 @@ def _carved(layout: Layout, cold: Sequence[Cold]) -> Layout:
 
 
 def _without(segment: Segment, holes: Sequence[tuple[int, int]]) -> list[Segment]:
-    """Returns what is left of a segment without some runs of addresses, which are ascending and inside it."""
+    """Returns a segment without some runs of addresses, which are ascending and inside it.
+
+    Each run becomes a segment of its own that has no bytes in the file and no permission. The loader puts nothing
+    there, and who asks which library an instruction belongs to finds it: before glibc 2.35, unwinders look for a
+    PT_LOAD segment that holds it, and so does dlopen() for its caller's run path.
+    """
     borders = [segment.address, *(border for hole in holes for border in hole), segment.end]
     parts: list[Segment] = []
-    for start, end in zip(borders[::2], borders[1::2], strict=True):
+    for number, (start, end) in enumerate(pairwise(borders)):
         skipped = start - segment.address
-        in_file = max(min(segment.file_size - skipped, end - start), 0)
-        if end > start:
-            parts.append(
-                replace(
-                    segment,
-                    offset=segment.offset + skipped,
-                    address=start,
-                    physical_address=segment.physical_address + skipped,
-                    file_size=in_file,
-                    memory_size=end - start,
-                )
-            )
+        part = replace(
+            segment,
+            offset=segment.offset + skipped,
+            address=start,
+            physical_address=segment.physical_address + skipped,
+            file_size=max(min(segment.file_size - skipped, end - start), 0),
+            memory_size=end - start,
+        )
+        if number % 2:
+            parts.append(replace(part, flags=0, file_size=0))
+        elif end > start:
+            parts.append(part)
     return parts
 
 

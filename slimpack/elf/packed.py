@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import zstandard
 
-from slimpack.elf.layout import LARGEST_PAGES, PAGE, PT_SLIMPACK, ElfError, Layout, read
+from slimpack.elf.filters import FILTERS, MOST_REACH, Filter, undo
+from slimpack.elf.layout import LARGEST_PAGES, PAGE, PF_W, PF_X, PT_SLIMPACK, ElfError, Layout, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,18 +28,20 @@ HEADER = struct.Struct("<8sIIQII")
 """Magic, version, flags, address of the mark, bytes of the index's frame and of what it holds."""
 INDEX = struct.Struct("<QQII")
 """Address and addend of the displaced relocation, number of ranges, number of blocks."""
-RANGE = struct.Struct("<QQIIII")
-"""Address, size, block size, first block, flags, moment."""
+RANGE = struct.Struct("<QQIIIIII")
+"""Address, size, block size, first block, flags, moment, filter, reach."""
 
 LARGEST_BLOCK = 16 << 20
 """Bytes."""
 _LARGEST_INDEX = 64 << 20
+_SEARCHED = 256 << 10
 _SMALLEST_FRAME = 14
 """Bytes: magic, descriptor, content size, a block's header, a byte that is repeated, checksum (RFC 8878, 3.1.1)."""
 
-Moment = Literal["touch", "library"]
-"""When a range is loaded: block by block when it is touched, or whole with its library."""
-_MOMENTS: tuple[Moment, ...] = ("touch", "library")
+Moment = Literal["touch", "library", "relocation"]
+"""When a range is loaded: block by block when it is touched, or whole with its library; in that case perhaps to be
+dropped when that is relocated, and loaded on touch from then on."""
+_MOMENTS: tuple[Moment, ...] = ("touch", "library", "relocation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,10 @@ class Range:
     """Bytes of each block but the last."""
     first_block: int
     """Index of its first block in the file."""
+    filter: Filter = "none"
+    """What was done to its blocks before they were compressed."""
+    reach: int = 0
+    """What the filter for x86_64 asks for; else 0."""
 
     @property
     def end(self) -> int:
@@ -86,6 +93,20 @@ class Packed:
     recipe: memoryview
     """The frame that says how to unpack the file."""
 
+    def block(self, one: Range, number: int) -> bytes | memoryview:
+        """Returns what a block holds once it is loaded.
+
+        Args:
+            one: Its range.
+            number: Its number in the range.
+
+        Raises:
+            ElfError: It is damaged.
+        """
+        skipped = number * one.block_size
+        content = decompress(self.frames[one.first_block + number], min(one.block_size, one.size - skipped))
+        return undo(one.filter, content, address=one.address + skipped, reach=one.reach)
+
     @property
     def size(self) -> int:
         """Bytes that the ranges take up once they are loaded."""
@@ -112,7 +133,14 @@ def encode(
     index = INDEX.pack(*(relocation or (0, 0)), len(ranges), len(frames))
     index += b"".join(
         RANGE.pack(
-            one.address, one.size, one.block_size, one.first_block, one.flags, _MOMENTS.index(one.moment)
+            one.address,
+            one.size,
+            one.block_size,
+            one.first_block,
+            one.flags,
+            _MOMENTS.index(one.moment),
+            FILTERS.index(one.filter),
+            one.reach,
         )
         for one in ranges
     )
@@ -178,7 +206,7 @@ def _ranges(layout: Layout, table: bytes) -> list[Range]:
     ranges: list[Range] = []
     blocks, end = 0, 0
     page = LARGEST_PAGES.get(layout.header.machine, PAGE)
-    for address, size, block_size, first_block, flags, moment in RANGE.iter_unpack(table):
+    for address, size, block_size, first_block, flags, moment, kind, reach in RANGE.iter_unpack(table):
         sound = (
             address >= end
             and size > 0
@@ -187,6 +215,9 @@ def _ranges(layout: Layout, table: bytes) -> list[Range]:
             and block_size % max(LARGEST_PAGES.values()) == 0
             and first_block == blocks
             and moment < len(_MOMENTS)
+            and kind < len(FILTERS)
+            and (FILTERS[kind] != "x86_64" or address + size <= reach <= MOST_REACH)
+            and (not flags & PF_W or (_MOMENTS[moment] == "library" and not flags & PF_X))
         )
         if not sound:
             raise ElfError("a range of its packed part is none")
@@ -197,6 +228,8 @@ def _ranges(layout: Layout, table: bytes) -> list[Range]:
             moment=_MOMENTS[moment],
             block_size=block_size,
             first_block=first_block,
+            filter=FILTERS[kind],
+            reach=reach,
         )
         ranges.append(one)
         blocks, end = blocks + one.blocks, one.end
@@ -204,8 +237,19 @@ def _ranges(layout: Layout, table: bytes) -> list[Range]:
 
 
 def compress(content: bytes | memoryview, level: int = 19) -> bytes:
-    """Returns a frame that holds some content, its size and its checksum (RFC 8878)."""
-    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(content)
+    """Returns a frame that holds some content, its size and its checksum (RFC 8878).
+
+    Args:
+        content: At most 16 MiB, for it to be compressed well.
+        level: Level of zstd. Above 256 KiB its levels 13 to 17 search far less than below; here they do not.
+    """
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level,
+        source_size=min(len(content), _SEARCHED),
+        write_checksum=True,
+        **({"window_log": 24, "hash_log": 20, "chain_log": 21} if len(content) > _SEARCHED else {}),
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(content)
 
 
 def content_size(frame: ReadableBuffer) -> int:

@@ -112,8 +112,7 @@ def _blocks(packed: Packed) -> Iterator[_Part]:
     for one in packed.ranges:
         for number in range(one.blocks):
             start = one.address + number * one.block_size
-            size = min(one.block_size, one.end - start)
-            yield start, size, partial(decompress, packed.frames[one.first_block + number], size)
+            yield start, min(one.block_size, one.end - start), partial(packed.block, one, number)
 
 
 def _fill(target: memoryview, address: int, parts: Sequence[_Part]) -> None:

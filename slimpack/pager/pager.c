@@ -31,12 +31,15 @@
 #include <unistd.h>
 
 #define ZSTD_STATIC_LINKING_ONLY
+#include "filters.h"
 #include "format.h"
 #include "system.h"
 #include "zstd.h"
 
 #define LARGEST_PAGE 0x10000UL
 #define WORKSPACE 0x20000UL /* bytes; the decoder needs some 94 KiB */
+#define WORKSPACES 4 /* that stay; when all are in use, others are made and go */
+#define FAULT_AROUND 0x10000UL /* bytes that the kernel maps around a page of a file that is touched (fault_around_bytes) */
 #define LARGEST_INDEX (64U << 20)
 #define LARGEST_BLOCK (16U << 20)
 #define MOST_ACTIONS 64
@@ -63,6 +66,7 @@ struct library {
 	_Atomic uint32_t *states;
 	_Atomic uint64_t *mark; /* in the library: holds `identity` as long as it is loaded */
 	uint64_t identity;
+	int relocated; /* whether its relocations were applied, and dropped */
 	int code_protection; /* of what is mapped to be executed */
 	size_t size; /* of the memory of this struct and what it points to; not of the library's */
 	char name[512];
@@ -82,6 +86,11 @@ static struct {
    behind it. It may change later, when packed code asks for another. */
 static _Atomic int levels[MOST_LEVELS];
 static _Atomic int number_of_levels;
+
+/* What decoders work in. One that was in use in another thread when this process was forked stays so. */
+static _Alignas(64) unsigned char workspaces[WORKSPACES][WORKSPACE];
+static _Atomic int used[WORKSPACES];
+static ZSTD_DCtx *decoders[WORKSPACES];
 
 /* Memory for a block when there is no other: its address, and its size in the bits that are free. */
 static _Atomic uintptr_t reserve;
@@ -199,6 +208,13 @@ map(size_t size)
 	return SYSTEM_6(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
+/* The same, for memory that is filled at once: one system call in place of a fault for each page. */
+static long
+map_filled(size_t size)
+{
+	return SYSTEM_6(mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+}
+
 static void
 fill_reserve(void)
 {
@@ -232,7 +248,7 @@ static long
 find_memory(size_t size)
 {
 	static const struct timespec nap = {0, 1000000};
-	long memory = map(size);
+	long memory = map_filled(size);
 
 	for (int i = 0; failed(memory) && i < MOST_NAPS; i++) {
 		uintptr_t taken = atomic_exchange(&reserve, 0);
@@ -257,12 +273,14 @@ find_memory(size_t size)
 static void
 publish(struct library *library, const struct range *range, unsigned char *from, uintptr_t to, size_t size, long block)
 {
-	int protection = PROT_READ | (range->flags & PF_X ? library->code_protection : 0);
-	long result;
+	int writable = range->flags & PF_W ? PROT_WRITE : 0;
+	int protection = PROT_READ | writable | (range->flags & PF_X ? library->code_protection : 0);
+	long result = 0;
 
 	if (range->flags & PF_X)
 		synchronize_instructions(from, size);
-	result = SYSTEM_3(mprotect, from, size, protection);
+	if (!writable)
+		result = SYSTEM_3(mprotect, from, size, protection);
 	if (!failed(result)) {
 		result = SYSTEM_5(mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 		if (failed(result))
@@ -285,6 +303,50 @@ publish(struct library *library, const struct range *range, unsigned char *from,
 	SYSTEM_2(munmap, from, size);
 }
 
+static int
+take_workspace(void)
+{
+	for (int i = 0; i < WORKSPACES; i++)
+		if (!atomic_exchange(&used[i], 1))
+			return i;
+	return -1;
+}
+
+static void
+give_workspace(int taken)
+{
+	if (taken >= 0)
+		used[taken] = 0;
+}
+
+/* Returns a decoder in a workspace that was taken, or else in one of the caller's own. One that stays is made once: that asks
+   the processor what it can do, which takes a virtual machine a hundred microseconds. */
+static ZSTD_DCtx *
+decoder_in(int taken, unsigned char *own)
+{
+	if (taken < 0)
+		return ZSTD_initStaticDCtx(own, WORKSPACE);
+	if (!decoders[taken])
+		decoders[taken] = ZSTD_initStaticDCtx(workspaces[taken], WORKSPACE);
+	return decoders[taken];
+}
+
+/* Lets go of the pages that frames were read from: they would count as memory of the process, as many as the blocks
+   have again. Whoever reads one of them gets it back from the file, without a signal. */
+static void
+forget(const struct library *library, uint32_t first, uint32_t count)
+{
+	uintptr_t start = (uintptr_t)library->packed, end = start + library->packed_size;
+	uintptr_t from = (start + library->offsets[first]) & -FAULT_AROUND;
+	uintptr_t to = (start + library->offsets[first + count] + FAULT_AROUND - 1) & -FAULT_AROUND;
+
+	start = (start + LARGEST_PAGE - 1) & -LARGEST_PAGE;
+	from = from < start ? start : from;
+	to = to > (end & -LARGEST_PAGE) ? end & -LARGEST_PAGE : to;
+	if (from < to)
+		SYSTEM_3(madvise, from, to - from, MADV_DONTNEED);
+}
+
 /* Decodes blocks that follow each other in a range, and publishes them together. */
 static void
 load(struct library *library, const struct range *range, uint32_t first, uint32_t count)
@@ -294,9 +356,12 @@ load(struct library *library, const struct range *range, uint32_t first, uint32_
 	uint64_t wanted = (uint64_t)count * range->block_size;
 	size_t size = range->size - skipped < wanted ? range->size - skipped : wanted;
 	long number = (long)range->first_block + first;
-	long memory = count == 1 ? find_memory(size + WORKSPACE) : map(size + WORKSPACE);
+	int taken = take_workspace();
+	size_t room = taken < 0 ? WORKSPACE : 0;
+	long memory = count == 1 ? find_memory(size + room) : map_filled(size + room);
 
 	if (failed(memory) && count > 1) {
+		give_workspace(taken);
 		for (uint32_t i = 0; i < count; i++)
 			load(library, range, first + i, 1);
 		return;
@@ -304,7 +369,7 @@ load(struct library *library, const struct range *range, uint32_t first, uint32_
 	if (failed(memory))
 		end(library, "cannot be loaded: ", number, "no memory");
 	unsigned char *content = (unsigned char *)memory;
-	ZSTD_DCtx *decoder = ZSTD_initStaticDCtx(content + size, WORKSPACE);
+	ZSTD_DCtx *decoder = decoder_in(taken, content + size);
 	if (!decoder)
 		end(library, "cannot be loaded: ", number, "the decoder has no room");
 	for (size_t done = 0; done < size; number++) {
@@ -317,9 +382,13 @@ load(struct library *library, const struct range *range, uint32_t first, uint32_
 		/* Bit 2 of the frame header's descriptor: a checksum follows the content. */
 		if (to - from < 5 || !(frame[4] & 4) || ZSTD_decompressDCtx(decoder, content + done, part, frame, to - from) != part)
 			end(library, "is damaged", number, "");
+		undo(range, content + done, part, range->address + skipped + done);
 		done += part;
 	}
-	SYSTEM_2(munmap, content + size, WORKSPACE);
+	give_workspace(taken);
+	if (room)
+		SYSTEM_2(munmap, content + size, room);
+	forget(library, range->first_block + first, count);
 	publish(library, range, content, library->base + range->address + skipped, size, (long)range->first_block + first);
 	for (uint32_t i = 0; i < count; i++) {
 		_Atomic uint32_t *state = &library->states[range->first_block + first + i];
@@ -348,7 +417,7 @@ load_ranges(struct library *library, int all)
 		const struct range *range = &library->ranges[i];
 		uint32_t count = blocks_of(range);
 
-		if (!all && range->moment != WITH_LIBRARY)
+		if (!all && range->moment == ON_TOUCH)
 			continue;
 		for (uint32_t from = 0, to; from < count; from = to + 1) {
 			for (to = from; to < count && library->states[range->first_block + to] != PRESENT; to++)
@@ -623,7 +692,11 @@ sound(const struct library *library, size_t index_size)
 		if (range->block_size == 0 || range->block_size % LARGEST_PAGE || range->block_size > LARGEST_BLOCK ||
 		    range->size == 0 || range->size % 0x1000 || range->address % 0x1000 || range->address < from ||
 		    range->address > high || range->size > high - range->address || range->first_block != blocks ||
-		    !(range->flags & PF_R) || range->flags & ~(uint32_t)(PF_R | PF_X) || range->moment > WITH_LIBRARY)
+		    !(range->flags & PF_R) || range->flags & ~(uint32_t)(PF_R | PF_W | PF_X) ||
+		    (range->flags & PF_W && (range->flags & PF_X || range->moment != WITH_LIBRARY)) ||
+		    range->moment > WHILE_RELOCATED || range->filter > DOUBLE_WORDS ||
+		    (range->filter == CODE_X86_64 && (range->reach > INT32_MAX || range->size > range->reach ||
+		                                      range->address > range->reach - range->size)))
 			return 0;
 		from = range->address + range->size;
 		blocks += blocks_of(range);
@@ -715,7 +788,7 @@ attach_library(struct dl_phdr_info *info, size_t size, void *whole)
 			end(&noted, "is damaged: its packed segment has no header", -1, "");
 	if (header->version != FORMAT_VERSION || header->flags)
 		end(&noted, "is packed in a way that this pager does not know", -1, "");
-	if (header->mark % 8 || header->mark < low || header->mark > high - 8 ||
+	if (header->mark % 8 || header->mark < low + 8 || header->mark > high - 8 ||
 	    header->index_frame > packed->p_memsz - sizeof *header || header->index_size > LARGEST_INDEX ||
 	    header->index_size < sizeof(struct index) || header->index_size % 8)
 		end(&noted, "is damaged: the header of its packed segment", -1, "");
@@ -724,15 +797,17 @@ attach_library(struct dl_phdr_info *info, size_t size, void *whole)
 		return 0;
 
 	size_t states = (size_t)header->index_size / 8 * sizeof(uint32_t); /* more than there are blocks */
-	struct library *library = make_room(sizeof *library + header->index_size + states + WORKSPACE);
+	int taken = take_workspace();
+	size_t room = taken < 0 ? WORKSPACE : 0;
+	struct library *library = make_room(sizeof *library + header->index_size + room + states);
 	if (!library)
 		end(&noted, "cannot be loaded: no memory", -1, "");
 	unsigned char *content = (unsigned char *)(library + 1), *frame = (unsigned char *)(header + 1);
-	unsigned char *workspace = content + header->index_size;
-	ZSTD_DCtx *decoder = ZSTD_initStaticDCtx(workspace, WORKSPACE);
+	ZSTD_DCtx *decoder = decoder_in(taken, content + header->index_size);
 	if (!decoder || header->index_frame < 5 || !(frame[4] & 4) ||
 	    ZSTD_decompressDCtx(decoder, content, header->index_size, frame, header->index_frame) != header->index_size)
 		end(&noted, "is damaged: its index", -1, "");
+	give_workspace(taken);
 	for (size_t i = 0; i < sizeof noted.name; i++)
 		library->name[i] = noted.name[i];
 	library->base = info->dlpi_addr;
@@ -741,19 +816,17 @@ attach_library(struct dl_phdr_info *info, size_t size, void *whole)
 	library->index = (const struct index *)content;
 	library->ranges = (const struct range *)(library->index + 1);
 	library->offsets = (const uint64_t *)(library->ranges + library->index->ranges);
-	library->states = (_Atomic uint32_t *)(workspace + WORKSPACE);
+	library->states = (_Atomic uint32_t *)(content + header->index_size + room);
 	noted = *library;
 	noted.low = info->dlpi_addr + low, noted.high = info->dlpi_addr + high;
 	if (!sound(&noted, header->index_size))
 		end(&noted, "is damaged: its index contradicts it", -1, "");
 	for (uint32_t i = 0; i < library->index->blocks; i++)
 		library->states[i] = ABSENT;
-	if (library->index->relocation_address)
-		*(uint64_t *)(library->base + library->index->relocation_address) =
-		    library->base + library->index->relocation_addend;
 	library->code_protection = code_protection(info);
 	for (uint32_t i = 0; i < library->index->ranges; i++)
 		enlarge_reserve(library->ranges[i].block_size + WORKSPACE);
+	library->relocated = 0;
 	library->mark = mark;
 	library->identity = ((uint64_t)(uintptr_t)library ^ 0x6b636150736c696dULL) + (++generation << 48);
 	*mark = library->identity;
@@ -767,7 +840,35 @@ attach_library(struct dl_phdr_info *info, size_t size, void *whole)
 		libraries = library;
 	}
 	load_ranges(library, whole != NULL);
+	if (library->index->relocation_address)
+		*(uint64_t *)(library->base + library->index->relocation_address) =
+		    library->base + library->index->relocation_addend;
 	return 0;
+}
+
+/* Takes relocations out of memory again once the loader has applied them. Whoever reads them is a fault like others. */
+static void
+drop_relocations(void)
+{
+	for (struct library *library = libraries; library; library = library->next) {
+		/* The loader has filled in the word before the mark: it has begun with this library. By now it is at another. */
+		if (library->relocated || !alive(library) || !((const uint64_t *)library->mark)[-1])
+			continue;
+		library->relocated = 1;
+		for (uint32_t i = 0; i < library->index->ranges; i++) {
+			const struct range *range = &library->ranges[i];
+			long nothing;
+
+			if (range->moment != WHILE_RELOCATED)
+				continue;
+			nothing = SYSTEM_6(mmap, NULL, range->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+			if (failed(nothing))
+				continue;
+			for (uint32_t block = 0; block < blocks_of(range); block++)
+				library->states[range->first_block + block] = ABSENT;
+			SYSTEM_5(mremap, nothing, range->size, range->size, MREMAP_MAYMOVE | MREMAP_FIXED, library->base + range->address);
+		}
+	}
 }
 
 /* Reads the environment; again and again, until there is one: libc has none while a program is being loaded. */
@@ -805,6 +906,7 @@ nothing(void)
 static void (*attach(void))(void)
 {
 	long process = SYSTEM_0(getpid), none = 0;
+	int whole;
 
 	/* The loader's own lock is held; dlsym() may come without. Who held ours in a parent process is gone. */
 	while (!atomic_compare_exchange_strong(&attaching, &none, process) && none == process) {
@@ -816,7 +918,10 @@ static void (*attach(void))(void)
 	eager |= comes_late();
 	if (!eager)
 		take_signal();
-	dl_iterate_phdr(attach_library, eager || !takes_faults() ? &eager : NULL);
+	whole = eager || !takes_faults();
+	if (!whole)
+		drop_relocations();
+	dl_iterate_phdr(attach_library, whole ? &eager : NULL);
 	attaching = 0;
 	return nothing;
 }
