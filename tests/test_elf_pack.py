@@ -77,6 +77,13 @@ def packed(image: bytes, *, data: bool = True) -> bytes:
     return output
 
 
+def pager_in(folder: Path) -> None:
+    """Puts the pager where libraries in a folder look for it."""
+    (folder / "pager").mkdir()
+    prebuilt = Path(__file__).parent.parent / "slimpack" / "pager" / "libslimpager-x86_64.so.1"
+    (folder / "pager" / PAGER).write_bytes(prebuilt.read_bytes())
+
+
 def without_sections(image: bytes) -> bytes:
     """Returns a file without section headers, as some packers and protectors make them."""
     changed = bytearray(image)
@@ -110,9 +117,7 @@ def test_a_packed_library_is_smaller_loads_and_unpacks_to_the_same_bytes(
     assert "slimpack_attach" in readelf.stdout
 
     # and it works
-    (tmp_path / "pager").mkdir()
-    prebuilt = Path(__file__).parent.parent / "slimpack" / "pager" / "libslimpager-x86_64.so.1"
-    (tmp_path / "pager" / PAGER).write_bytes(prebuilt.read_bytes())
+    pager_in(tmp_path)
     code = """
 import ctypes, sys
 library = ctypes.CDLL(sys.argv[1])
@@ -200,7 +205,9 @@ def test_read_only_data_is_left_raw_on_demand(make_elf: MakeElf) -> None:
     assert unpack(without) == image
 
 
-def test_a_library_that_claims_in_vain_that_its_code_is_relocated_is_packed(make_elf: MakeElf) -> None:
+def test_a_library_that_claims_in_vain_that_its_code_is_relocated_is_packed(
+    make_elf: MakeElf, tmp_path: Path
+) -> None:
     image = bytearray(make(make_elf, "-Wl,-z,now"))
     layout = read(image)
     segment = read_dynamic(memoryview(image), layout).segment
@@ -210,7 +217,43 @@ def test_a_library_that_claims_in_vain_that_its_code_is_relocated_is_packed(make
             struct.pack_into("<qQ", image, at, tag, value | DF_TEXTREL)
 
     assert DF_TEXTREL & (read_dynamic(memoryview(image), layout).get(DT_FLAGS) or 0)
-    assert unpack(packed(bytes(image))) == image
+    output = packed(bytes(image))
+    assert unpack(output) == image
+    # the loader must not make holes writable, and then take what was loaded into them away
+    assert not DF_TEXTREL & (read_dynamic(memoryview(output), read(output)).get(DT_FLAGS) or 0)
+    (tmp_path / "libpacked.so").write_bytes(output)
+    pager_in(tmp_path)
+    code = "import ctypes, sys; assert ctypes.CDLL(sys.argv[1]).answer(40) == 42"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "libpacked.so"], check=True)
+
+
+def test_what_is_beside_a_cleared_section_is_packed(make_elf: MakeElf, tmp_path: Path) -> None:
+    source = (
+        LIBRARY
+        + """
+    __attribute__((section("gpu_code"))) const char kernels[100000] = {[0 ... 99999] = 7};
+    int kernel(int n) { return kernels[n]; }
+    """
+    )
+    path = make_elf(source, "-shared", "-fPIC", "-O1", "-fno-toplevel-reorder", name="libmade.so")
+    compaction = compact(path.read_bytes(), clear=("gpu_code",))
+    image = b"".join(compaction.chunks)
+    assert compaction.hollow
+
+    output = packed(image)
+
+    assert unpack(output) == image
+    assert len(output) < 60_000
+    path.write_bytes(output)
+    assert layout_problems(path) == ()
+    pager_in(tmp_path)
+    code = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+library.word.restype = ctypes.c_char_p
+assert [library.kernel(50_000), library.answer(40), library.word(1)] == [0, 42, b"ds"]
+"""
+    subprocess.run([sys.executable, "-c", code, path], check=True)
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["", "but not before the hook"])
@@ -248,9 +291,7 @@ def test_writable_data_is_packed_and_there_before_the_loader_relocates_it(
     path = tmp_path / "libpacked.so"
     path.write_bytes(output)
     assert layout_problems(path) == ()
-    (tmp_path / "pager").mkdir()
-    prebuilt = Path(__file__).parent.parent / "slimpack" / "pager" / "libslimpager-x86_64.so.1"
-    (tmp_path / "pager" / PAGER).write_bytes(prebuilt.read_bytes())
+    pager_in(tmp_path)
     code = "import ctypes, sys; check = ctypes.CDLL(sys.argv[1]).check; assert [check(), check()] == [24000, 30000]"
     subprocess.run([sys.executable, "-c", code, path], check=True)
 

@@ -130,8 +130,6 @@ def find_cold(
     for segment in layout.loads:
         if segment.flags & PF_W and dynamic.get(DT_RELR) is not None:
             continue  # the loader applies these before all other relocations, and so before the hook
-        if segment.file_size != segment.memory_size and not segment.flags & PF_W:
-            continue
         marks = list(_marks(view, layout, segment, dynamic, moved=moved, data=data))
         low = segment.address + -segment.address % page
         high = segment.address + segment.file_size

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slimpack.elf.dynamic import (
+    DF_TEXTREL,
+    DT_FLAGS,
     DT_HASH,
     DT_JMPREL,
     DT_NEEDED,
@@ -24,6 +26,7 @@ from slimpack.elf.dynamic import (
     DT_STRSZ,
     DT_STRTAB,
     DT_SYMTAB,
+    DT_TEXTREL,
     DT_VERSYM,
     DT_X86_64_PLT,
     DT_X86_64_PLTENT,
@@ -138,6 +141,7 @@ def _with_pager(view: memoryview, layout: Layout, dynamic: Dynamic, name: int) -
         DT_X86_64_PLT,  # glibc 2.40 rewrites the code there if GLIBC_TUNABLES asks for it
         DT_X86_64_PLTSZ,
         DT_X86_64_PLTENT,
+        DT_TEXTREL,  # of no use, or it is not packed; but for it the loader would give holes permissions and take them
     }
     if any(
         string(view, layout, dynamic, value) == PAGER.encode()
@@ -145,7 +149,11 @@ def _with_pager(view: memoryview, layout: Layout, dynamic: Dynamic, name: int) -
         if tag == DT_NEEDED
     ):
         raise ElfError("it depends on the pager already")
-    entries = [entry for entry in dynamic.entries if entry[0] not in dropped]
+    entries = [
+        (tag, value & ~DF_TEXTREL if tag == DT_FLAGS else value)
+        for tag, value in dynamic.entries
+        if tag not in dropped
+    ]
     last = max((at for at, (tag, _) in enumerate(entries, start=1) if tag == DT_NEEDED), default=0)
     return [*entries[:last], (DT_NEEDED, name), *entries[last:]]
 
