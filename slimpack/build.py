@@ -28,7 +28,7 @@ from slimpack.manifest import (
     from_json,
     to_json,
 )
-from slimpack.model import Need, Reference, Severity
+from slimpack.model import SLIMPACK, Need, Reference, Severity
 from slimpack.output import claim, is_zip, writing
 from slimpack.plan import Wishes
 from slimpack.rules import load_rules
@@ -40,7 +40,7 @@ from slimpack.verify.run import Subject, Verdict, look, verify
 from slimpack.wheel import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from slimpack.cache import Cache
@@ -385,7 +385,7 @@ def _fill(
         optional=plan.optional_libraries(tree.plan, job.book),
     )
     added = tuple(_add(one, sandbox, target) for one in (*final.additions, *closed.repairs))
-    packed = _pack(job, tree, root, sum(one.size for one in added), progress)
+    packed = _pack(job, tree, sandbox, added, progress)
     added += tuple(_add(one, sandbox, target) for one in packed.additions)
     _set_folder_modes(sandbox)
     return _Filled(
@@ -400,18 +400,21 @@ def _fill(
     )
 
 
-def _pack(job: _Job, tree: _Tree, root: Path, added: int, progress: Progress) -> packing.Outcome:
+def _pack(
+    job: _Job, tree: _Tree, sandbox: Path, added: Sequence[Added], progress: Progress
+) -> packing.Outcome:
     """Packs as much as is wanted."""
     options = job.options
-    size = added + sum(one.size for one in tree.staged.values())
-    over = size + packing.PAGER_SIZE - options.target.size_limit
+    size = sum(one.size for one in added) + sum(one.size for one in tree.staged.values())
+    over = size + len(packing.pager(options.target).content or b"") - options.target.size_limit
     if options.pack == "never" or (options.pack == "auto" and size < options.target.size_limit):
         return packing.Outcome(staged=tree.staged, refused={}, unpruned={}, additions=())
     with progress.phase("packing shared objects"):
         return packing.pack_all(
             tree.staged,
-            root=root,
+            root=sandbox / options.target.prefix,
             target=options.target,
+            others={f"{SLIMPACK}/{one.path}": sandbox / one.path for one in added},
             kept={one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP},
             prune=options.target.kind != "lambda-layer" if options.prune is None else options.prune,
             needed=over + 1 if options.pack == "auto" else None,
@@ -614,7 +617,8 @@ def _code_digest() -> str:
     """Returns a hash over slimpack itself: in a checkout the version stays while the code changes."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    for path in sorted((*package.rglob("*.py"), *package.rglob("targets.toml"))):
+    parts = ("*.py", "targets.toml", "*.so", "*.so.1")
+    for path in sorted(path for part in parts for path in package.rglob(part)):
         digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -32,9 +32,6 @@ Pack = Literal["auto", "never", "all"]
 FOLDER = "slimpack.libs"
 """Folder of the installed tree that the pager is in."""
 
-PAGER_SIZE = 256 * 1024
-"""Bytes; the pager is smaller."""
-
 _SMALLEST = 64 * 1024
 """Bytes; what is smaller is not packed."""
 
@@ -96,6 +93,7 @@ def pack_all(
     *,
     root: Path,
     target: Target,
+    others: Mapping[str, Path],
     kept: Collection[str],
     prune: bool,
     needed: int | None,
@@ -111,6 +109,7 @@ def pack_all(
         staged: What is in the sandbox.
         root: Folder of the sandbox that the installed tree is in.
         target: Where the bundle will run.
+        others: What else the bundle has, and where it lies, by any names.
         kept: Paths that are to stay as they are.
         prune: Whether exports go that nobody in the sandbox needs.
         needed: Bytes to save; None for as many as can be.
@@ -120,14 +119,16 @@ def pack_all(
     Raises:
         OutputError: The sandbox cannot be written.
     """
-    tied = ties.find(root, staged) if prune else {}
+    tied: Mapping[str, Ties] | None = {}
+    if prune:
+        tied = ties.find({path: root / path for path in staged} | dict(others))
     waiting = [
         _Task(
             path=one.path,
             place=root / one.path,
             size=one.size,
             jobs=jobs if one.size >= _LARGE else 1,
-            ties=tied.get(one.path),
+            ties=None if tied is None else tied.get(one.path),
         )
         for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
         if one.size >= _SMALLEST and one.path not in kept and _is_library(one, target)
@@ -141,8 +142,11 @@ def pack_all(
             done += task.size
             progress(done, total)
             if isinstance(result, workers.Crashed):
-                refused[task.path] = "packing it crashed a worker"
+                refused[task.path] = f"the process that packed it died: {result.reason}"
+                _new(task).unlink(missing_ok=True)
                 continue
+            if tied is None:
+                result = replace(result, unpruned="the process that looked for what needs it died")  # noqa: PLW2901
             if result.refused is not None:
                 refused[task.path] = result.refused
             if result.unpruned is not None:
@@ -156,7 +160,7 @@ def pack_all(
         staged=after,
         refused=dict(sorted(refused.items())),
         unpruned=dict(sorted(unpruned.items())),
-        additions=(_pager(target),) if saved else (),
+        additions=(pager(target),) if saved else (),
     )
 
 
@@ -199,7 +203,7 @@ def _pack(task: _Task) -> _Packed:
     """Packs one file; runs in a worker process."""
     depth = len(PurePosixPath(task.path).parts) - 1
     folder = "/".join(("$ORIGIN", *[".."] * depth, FOLDER))
-    new = task.place.with_name(f".{task.place.name}.packed")
+    new = _new(task)
     with writing(new), task.place.open("rb") as file:
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
@@ -210,6 +214,11 @@ def _pack(task: _Task) -> _Packed:
             return _Packed(size=task.size, refused=problem.reason)
         finally:
             new.unlink(missing_ok=True)
+
+
+def _new(task: _Task) -> Path:
+    """Returns where a file is written before it takes its place."""
+    return task.place.with_name(f".{task.place.name}.packed")
 
 
 def _checked(task: _Task, image: mmap.mmap, new: Path, folder: str) -> _Packed:
@@ -262,7 +271,8 @@ def _pruned(content: bytes, tied: Ties | None) -> tuple[Pruning, str | None]:
     return pruning, None
 
 
-def _pager(target: Target) -> Addition:
+def pager(target: Target) -> Addition:
+    """Returns what a bundle needs that has packed files."""
     name = f"libslimpager-{target.machine}.so.1"
     content = resources.files("slimpack").joinpath("pager", name).read_bytes()
     return Addition(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import mmap
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from slimpack import workers
 from slimpack.elf.layout import ElfError, is_elf
-from slimpack.elf.symbols import Exchange, exchange, mentions
+from slimpack.elf.symbols import LONGEST_MENTION, Exchange, exchange, mentions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _INTERPRETER = (b"Py", b"_Py")
 """How the names begin that the interpreter offers."""
@@ -28,34 +30,33 @@ class Ties:
     needed: frozenset[bytes]
     """Names of the symbols of its own that others use, or define as well, or mention."""
     eager: bool
-    """Whether all that it uses is defined by it, by what it depends on, or by the target's own libraries."""
+    """Whether all that it uses is there once it is loaded: it is defined by it, by what it depends on in the bundle,
+    by the target's own libraries, or by the interpreter, if nothing loads it without one."""
 
 
-def find(root: Path, paths: Collection[str]) -> Mapping[str, Ties]:
+def find(places: Mapping[str, Path]) -> Mapping[str, Ties] | None:
     """Finds what ties the shared objects of a bundle to each other.
 
     It holds as long as nobody else is in the process: no library of another layer, none that is loaded from
     elsewhere or out of an archive.
 
     Args:
-        root: Folder of the bundle.
-        paths: All of its files, relative to the folder.
+        places: Where each of its files lies, by any name.
 
     Returns:
-        The ties of each shared object; none if they could not be found.
+        The ties of each shared object by its name; None if the process that looked for them died.
     """
-    for _, found in workers.run(_find, [(root, tuple(paths))], jobs=1, timeout_seconds=_SECONDS):
-        return {} if isinstance(found, workers.Crashed) else found
-    return {}
+    for _, found in workers.run(_find, [dict(places)], jobs=1, timeout_seconds=_SECONDS):
+        return None if isinstance(found, workers.Crashed) else found
+    return None
 
 
-def _find(task: tuple[Path, Sequence[str]]) -> dict[str, Ties]:
+def _find(places: dict[str, Path]) -> dict[str, Ties]:
     """Finds the ties; runs in a worker process, whose memory is gone afterwards."""
-    root, paths = task
     exchanges: dict[str, Exchange] = {}
     mentioned: set[bytes] = set()
-    for path in paths:
-        content = _content(root / path)
+    for path, place in places.items():
+        content = _content(place)
         if content is None or not is_elf(content[:4]):
             mentioned.update(mentions(content or b"", own=True))
             continue
@@ -64,7 +65,7 @@ def _find(task: tuple[Path, Sequence[str]]) -> dict[str, Ties]:
             mentioned.update(mentions(content, own=False))
         except ElfError:  # what it needs is among its names
             mentioned.update(mentions(content, own=True))
-    return _tie(exchanges, mentioned)
+    return _tie(exchanges, sorted(mentioned))
 
 
 def _content(path: Path) -> mmap.mmap | None:
@@ -75,32 +76,47 @@ def _content(path: Path) -> mmap.mmap | None:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _tie(exchanges: Mapping[str, Exchange], mentioned: set[bytes]) -> dict[str, Ties]:
+def _tie(exchanges: Mapping[str, Exchange], mentioned: Sequence[bytes]) -> dict[str, Ties]:
+    """Returns the ties.
+
+    Args:
+        exchanges: What files offer and want, by their names.
+        mentioned: What begins like a name anywhere, ascending.
+    """
     offers = Counter(name for one in exchanges.values() for name in one.offered)
-    wanted = mentioned.union(*(one.wanted for one in exchanges.values()))
-    names: dict[bytes, set[str]] = defaultdict(set)
+    wanted = frozenset[bytes]().union(*(one.wanted for one in exchanges.values()))
+    named: dict[bytes, set[str]] = defaultdict(set)
     for path, one in exchanges.items():
-        names[PurePosixPath(path).name.encode()].add(path)
+        named[PurePosixPath(path).name.encode()].add(path)
         if one.soname:
-            names[one.soname].add(path)
-    return {
-        path: Ties(
-            needed=frozenset(name for name in one.offered if offers[name] > 1 or name in wanted),
-            eager=_all_there(path, exchanges, names),
-        )
-        for path, one in exchanges.items()
-    }
+            named[one.soname].add(path)
+
+    def is_needed(name: bytes) -> bool:
+        if offers[name] > 1 or name in wanted:
+            return True
+        at = bisect_left(mentioned, name[:LONGEST_MENTION])
+        return at < len(mentioned) and mentioned[at].startswith(name[:LONGEST_MENTION])
+
+    programs = [path for path, one in exchanges.items() if one.program]
+    without_interpreter = set().union(*(_reached(path, exchanges, named) for path in programs))
+    ties: dict[str, Ties] = {}
+    for path, one in exchanges.items():
+        missing = {name for name in one.wanted - one.weak if name not in one.versioned or offers[name]}
+        if path not in without_interpreter:
+            missing = {name for name in missing if not name.startswith(_INTERPRETER)}
+        for other in _reached(path, exchanges, named):
+            missing -= exchanges[other].offered
+        ties[path] = Ties(needed=frozenset(filter(is_needed, one.offered)), eager=not missing)
+    return ties
 
 
-def _all_there(path: str, exchanges: Mapping[str, Exchange], names: Mapping[bytes, set[str]]) -> bool:
-    """Whether all that a file uses is there once it and what it depends on are loaded."""
-    one = exchanges[path]
-    missing = {name for name in one.wanted - one.promised if not name.startswith(_INTERPRETER)}
+def _reached(path: str, exchanges: Mapping[str, Exchange], named: Mapping[bytes, set[str]]) -> set[str]:
+    """Returns a file and what it depends on in the bundle."""
     reached, waiting = {path}, [path]
-    while waiting and missing:
-        found = exchanges[waiting.pop()]
-        missing -= found.offered
-        new = {other for library in found.libraries for other in names.get(library, ())} - reached
+    while waiting:
+        libraries = exchanges[waiting.pop()].libraries
+        files = (library.rpartition(b"/")[2] for library in libraries)
+        new = {other for file in files for other in named.get(file, ())} - reached
         reached |= new
         waiting += new
-    return not missing
+    return reached

@@ -141,6 +141,12 @@ class PackedOracle(Oracle):
         frames = packed[32 + index_frame :]
         self.frames = [frames[start:end] for start, end in pairwise(offsets)]
 
+    def mapped(self) -> Iterator[Piece]:
+        """Yields what the loader maps and the pager leaves; a writable hole keeps its permissions."""
+        holes = {(address, address + size) for address, size, *_ in self.ranges}
+        empty = {(one.address, one.end) for one in self.loads if not one.file_size} & holes
+        yield from (piece for piece in super().mapped() if (piece.address, piece.end) not in empty)
+
     def paged_in(self) -> Iterator[Piece]:
         """Yields what the pager puts in its place, block by block."""
         for address, size, block_size, first, flags, _, kind, reach in self.ranges:
@@ -183,7 +189,8 @@ def _undo_x86_64(block: bytearray, address: int, reach: int) -> None:
 
 
 def _undo_aarch64(block: bytearray, address: int) -> None:
-    for at in range(0, len(block), 4):
+    for match in re.finditer(rb"[\x94-\x97\x90\xb0\xd0\xf0]", bytes(block[3::4])):
+        at = 4 * match.start()
         (word,) = struct.unpack_from("<I", block, at)
         if word & 0xFC000000 == 0x94000000:
             word = 0x94000000 + (word - (address + at) // 4) % (1 << 26)

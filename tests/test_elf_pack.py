@@ -353,6 +353,26 @@ def test_what_is_not_understood_is_refused(
         packed(image)
 
 
+@pytest.mark.parametrize("sections", [True, False])
+def test_a_file_with_more_segments_than_linkers_make_is_refused(make_elf: MakeElf, sections: bool) -> None:
+    image = make(make_elf, "-nostartfiles")
+    if not sections:
+        image = without_sections(image)
+    described = image[64 : 64 + 56 * len(read(image).segments)]
+    image += bytes(-len(image) % 8)
+
+    def with_segments(number: int) -> bytes:
+        changed = bytearray(image + described.ljust(56 * number, b"\0"))
+        struct.pack_into("<Q", changed, 32, len(image))
+        struct.pack_into("<H", changed, 56, number)
+        return bytes(changed)
+
+    most = with_segments(1000)
+    assert unpack(packed(most)) == most
+    with pytest.raises(ElfError, match=r"^it has more than 1000 segments$"):
+        packed(with_segments(1001))
+
+
 def test_a_packed_file_is_neither_packed_nor_compacted_again(make_elf: MakeElf) -> None:
     output = packed(make(make_elf))
     with pytest.raises(ElfError, match=r"^it is packed$"):

@@ -289,6 +289,7 @@ def test_nothing_of_the_c_library_s_own_is_ever_pruned() -> None:
 
 def test_names_are_found_wherever_they_are_mentioned() -> None:
     assert set(mentions(b'x = "_ZN3fooEv" + y_Z3barv', own=True)) == {b"_ZN3fooEv", b"_Z3barv"}
+    assert set(mentions(b"_ZN3fooEv_Z3barvtail", own=True)) == {b"_ZN3fooEv_Z3barvtail", b"_Z3barvtail"}
 
 
 def test_an_elf_file_does_not_mention_what_it_only_exports(make_elf: MakeElf, tmp_path: Path) -> None:

@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING
 import pytest
 import torturing
 
+from slimpack import ties
 from slimpack.elf.compact import compact
-from slimpack.elf.layout import ET_DYN, ElfError, is_elf, read
+from slimpack.elf.layout import ElfError, is_elf
 from slimpack.elf.pack import pack
 from slimpack.elf.packed import PAGER
+from slimpack.elf.prune import prune
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from slimpack.elf.prune import Pruning
 
 pytestmark = pytest.mark.heavy
 
@@ -80,7 +84,7 @@ int main(int count, char **arguments) {
 CLASSICAL = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import numpy, pandas
+import numpy, pandas, pyarrow.parquet
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsClassifier
 samples = pandas.DataFrame({"length": [1.0, 1.2, 4.9, 5.1], "width": [0.2, 0.3, 1.8, 1.9]})
@@ -91,7 +95,10 @@ try:
 except ValueError as problem:
     refused = type(problem).__name__
 score = float(line.score(samples[["length"]], samples["width"]))
-print(json.dumps([str(near.predict([[4.0, 1.5]])[0]), round(score, 2), refused]))
+written = pyarrow.BufferOutputStream()
+pyarrow.parquet.write_table(pyarrow.table(samples), written)
+read = pyarrow.parquet.read_table(pyarrow.BufferReader(written.getvalue())).to_pandas()
+print(json.dumps([str(near.predict([[4.0, 1.5]])[0]), round(score, 2), refused, read.equals(samples)]))
 """
 
 
@@ -277,33 +284,39 @@ def test_packages_of_an_old_python_work_packed_with_its_glibc() -> None:
             "--quiet",
             "--no-compile",
         )
-        subprocess.run([*pip, *wheels, "--target", tree, "pandas", "scikit-learn"], check=True)
-        packed = pack_tree(tree)
+        subprocess.run([*pip, *wheels, "--target", tree, "pandas", "pyarrow", "scikit-learn"], check=True)
+        prunings = pack_tree(tree)
         answers = [answer(BULLSEYE, CLASSICAL, tree, mode) for mode in MODES]
 
-    assert packed > 100
-    assert answers == [["virginica", 1.0, "ValueError"]] * 2
+    assert len(prunings) > 100
+    assert sum(one.symbols for one in prunings) > 10_000
+    assert answers == [["virginica", 1.0, "ValueError", True]] * 2
 
 
-def pack_tree(tree: Path) -> int:
-    """Packs every library of a tree that can be, and returns how many there are."""
-    (tree / "pager").mkdir()
-    shutil.copy(torturing.PREBUILT / "libslimpager-x86_64.so.1", tree / "pager" / PAGER)
-    packed = 0
-    for path in sorted(tree.rglob("*.so*")):
-        image = path.read_bytes()
-        if path.name == PAGER or not is_elf(image[:4]) or read(image).header.type != ET_DYN:
-            continue
-        depth = len(path.relative_to(tree).parts) - 1
+def pack_tree(tree: Path) -> list[Pruning]:
+    """Prunes and packs every library of a tree that can be, and returns what pruning did to each."""
+    paths = [str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()]
+    for path in paths:
+        image = (tree / path).read_bytes()
+        if is_elf(image[:4]):
+            (tree / path).write_bytes(b"".join(compact(image).chunks))
+    prunings = []
+    found = ties.find({path: tree / path for path in paths})
+    assert found is not None
+    for path, tie in found.items():
+        image = (tree / path).read_bytes()
+        folder = "$ORIGIN/" + "../" * path.count("/") + "pager"
         try:
-            packing = pack(
-                b"".join(compact(image).chunks), pager_folder="$ORIGIN/" + "../" * depth + "pager", level=3
-            )
+            pruning = prune(image, needed=tie.needed, eager=tie.eager)
+            symbols, size = pruning.symbols, pruning.size
+            packing = pack(pruning.image, pager_folder=folder, level=3, symbols=symbols, pruned=size)
         except ElfError:
             continue
-        path.write_bytes(b"".join(packing.chunks))
-        packed += 1
-    return packed
+        (tree / path).write_bytes(b"".join(packing.chunks))
+        prunings.append(pruning)
+    (tree / "pager").mkdir()
+    shutil.copy(torturing.PREBUILT / "libslimpager-x86_64.so.1", tree / "pager" / PAGER)
+    return prunings
 
 
 def answer(system: System, program: str, tree: Path, mode: str) -> object:

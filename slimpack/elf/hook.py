@@ -138,11 +138,10 @@ def _with_pager(view: memoryview, layout: Layout, dynamic: Dynamic, name: int) -
     """Returns the entries with the pager as a dependency, without those that will not hold any more."""
     dropped = {
         DT_RELACOUNT,  # the first relocation is the pager's, and no relative one
-        DT_X86_64_PLT,  # glibc 2.40 rewrites the code there if GLIBC_TUNABLES asks for it
-        DT_X86_64_PLTSZ,
-        DT_X86_64_PLTENT,
         DT_TEXTREL,  # of no use, or it is not packed; but for it the loader would give holes permissions and take them
     }
+    if layout.header.machine == EM_X86_64:  # glibc 2.40 rewrites the code there if GLIBC_TUNABLES asks for it
+        dropped |= {DT_X86_64_PLT, DT_X86_64_PLTSZ, DT_X86_64_PLTENT}
     if any(
         string(view, layout, dynamic, value) == PAGER.encode()
         for tag, value in dynamic.entries

@@ -85,6 +85,8 @@ LEVEL = 15
 _WORST_RATIO = 0.9
 """A range whose blocks take up more than this share of it stays raw."""
 _MOST_SECTIONS = 4096
+_MOST_SEGMENTS = 1000
+"""More than any linker makes; what is cold is looked for among all of them, again and again."""
 
 _GLOB_DAT = {EM_X86_64: 6, EM_AARCH64: 1025}
 """``R_X86_64_GLOB_DAT``, ``R_AARCH64_GLOB_DAT``."""
@@ -170,20 +172,11 @@ def _check(layout: Layout, view: memoryview) -> Dynamic:
     Raises:
         ElfError: It cannot be packed.
     """
-    check_loadable(layout)
-    kinds = {segment.type for segment in layout.segments}
-    if layout.header.type != ET_DYN or PT_INTERP in kinds:
-        raise ElfError("it is a program")
-    if problems := loader_problems(layout):
-        raise ElfError(problems[0])
-    if any((load.address - load.offset) % PAGE for load in layout.loads):
-        raise ElfError("its segments do not lie on pages")
+    _check_segments(layout)
     if len(layout.sections) > _MOST_SECTIONS:
         raise ElfError(f"it has more than {_MOST_SECTIONS} sections")
     if any(section.name == _RSEQ_SECTION for section in layout.sections):
         raise ElfError("the kernel reads its code, for restartable sequences")
-    if any(segment.flags & PF_W and segment.flags & PF_X for segment in layout.loads):
-        raise ElfError("it has a segment that is writable and executable")
     dynamic = read_dynamic(view, layout)
     if not {DT_STRTAB, DT_STRSZ, DT_SYMTAB} <= {tag for tag, _ in dynamic.entries}:
         raise ElfError("its dynamic section names no symbols")
@@ -193,6 +186,26 @@ def _check(layout: Layout, view: memoryview) -> Dynamic:
     if claimed and _relocates_code(view, layout, dynamic):
         raise ElfError("its code is relocated")
     return dynamic
+
+
+def _check_segments(layout: Layout) -> None:
+    """Refuses what is no library that a loader accepts, or has segments that cannot be cut.
+
+    Raises:
+        ElfError: It cannot be packed.
+    """
+    check_loadable(layout)
+    kinds = {segment.type for segment in layout.segments}
+    if layout.header.type != ET_DYN or PT_INTERP in kinds:
+        raise ElfError("it is a program")
+    if len(layout.segments) > _MOST_SEGMENTS:
+        raise ElfError(f"it has more than {_MOST_SEGMENTS} segments")
+    if problems := loader_problems(layout):
+        raise ElfError(problems[0])
+    if any((load.address - load.offset) % PAGE for load in layout.loads):
+        raise ElfError("its segments do not lie on pages")
+    if any(segment.flags & PF_W and segment.flags & PF_X for segment in layout.loads):
+        raise ElfError("it has a segment that is writable and executable")
 
 
 def _relocates_code(view: memoryview, layout: Layout, dynamic: Dynamic) -> bool:
@@ -416,8 +429,8 @@ def _carved(layout: Layout, cold: Sequence[Cold]) -> Layout:
     starts = [run.start for run in cold]
 
     def is_cold(section: Section) -> bool:
-        at = bisect_left(starts, section.end) - 1
-        return section.allocated and bool(section.size) and at >= 0 and cold[at].end > section.address
+        at = bisect_left(starts, section.end + (not section.size)) - 1  # an empty one is where it begins
+        return section.allocated and at >= 0 and cold[at].end > section.address
 
     sections = tuple(
         replace(section, type=SHT_NOBITS) if is_cold(section) else section for section in layout.sections
@@ -428,9 +441,9 @@ def _carved(layout: Layout, cold: Sequence[Cold]) -> Layout:
 def _without(segment: Segment, holes: Sequence[tuple[int, int]]) -> list[Segment]:
     """Returns a segment without some runs of addresses, which are ascending and inside it.
 
-    Each run becomes a segment of its own that has no bytes in the file and no permission. The loader puts nothing
-    there, and who asks which library an instruction belongs to finds it: before glibc 2.35, unwinders look for a
-    PT_LOAD segment that holds it, and so does dlopen() for its caller's run path.
+    Each run becomes a segment of its own that has no bytes in the file and, unless it is writable, no permission. The
+    loader puts nothing there, and who asks which library an instruction belongs to finds it: before glibc 2.35,
+    unwinders look for a PT_LOAD segment that holds it, and so does dlopen() for its caller's run path.
     """
     borders = [segment.address, *(border for hole in holes for border in hole), segment.end]
     parts: list[Segment] = []
@@ -445,7 +458,8 @@ def _without(segment: Segment, holes: Sequence[tuple[int, int]]) -> list[Segment
             memory_size=end - start,
         )
         if number % 2:
-            parts.append(replace(part, flags=0, file_size=0))
+            # Garbage collectors look for what is alive in the writable segments.
+            parts.append(replace(part, flags=segment.flags if segment.flags & PF_W else 0, file_size=0))
         elif end > start:
             parts.append(part)
     return parts

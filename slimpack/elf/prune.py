@@ -486,7 +486,9 @@ def _renamed(tables: _Tables, texts: _Texts, place: int) -> tuple[int, int]:
 
 def _entries(tables: _Tables, texts: _Texts, *, merged: bool) -> Iterator[tuple[int, int]]:
     """Yields the entries of the dynamic section that stay, with the new places of the names in them."""
-    dropped = (DT_JMPREL, DT_PLTREL, DT_PLTRELSZ, DT_X86_64_PLT, DT_X86_64_PLTSZ, DT_X86_64_PLTENT)
+    dropped = {DT_JMPREL, DT_PLTREL, DT_PLTRELSZ}
+    if tables.layout.header.machine == EM_X86_64:
+        dropped |= {DT_X86_64_PLT, DT_X86_64_PLTSZ, DT_X86_64_PLTENT}
     for tag, value in tables.dynamic.entries:
         if merged and tag in dropped:
             continue

@@ -21,7 +21,7 @@ from slimpack.elf.dynamic import (
     symbol_count,
     table,
 )
-from slimpack.elf.layout import PT_DYNAMIC, ElfError, Layout, read
+from slimpack.elf.layout import PT_DYNAMIC, PT_INTERP, ElfError, Layout, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,10 @@ _MOST_SHARING = 64
 """How many times the bytes of its table the names of a file may have together, each time that they are asked for."""
 
 _MENTION = re.compile(rb"_Z[A-Za-z0-9_.$]{2,}")
-"""A C++ name as compilers mangle it (Itanium C++ ABI, "Mangling"), wherever it stands."""
+"""A C++ name as compilers mangle it (Itanium C++ ABI, "Mangling"), wherever it stands, and what follows."""
+_PREFIX = b"_Z"
+LONGEST_MENTION = 1024
+"""Bytes of a mention that are looked at: strings of megabytes may have such a name every few bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,12 @@ class Exchange:
     """Names of the symbols that it defines for others."""
     wanted: frozenset[bytes]
     """Names of the symbols that it uses and does not define."""
-    promised: frozenset[bytes]
-    """Those of the wanted that it can start without, or that a version of a library stands for."""
+    weak: frozenset[bytes]
+    """Those of the wanted that it can do without."""
+    versioned: frozenset[bytes]
+    """Those of the wanted that a version of some library stands for."""
+    program: bool
+    """Whether it is started by itself (``PT_INTERP``)."""
 
 
 def exchange(image: ReadableBuffer) -> Exchange:
@@ -70,9 +77,17 @@ def exchange(image: ReadableBuffer) -> Exchange:
     layout = read(view)
     nothing = frozenset[bytes]()
     if not any(segment.type == PT_DYNAMIC for segment in layout.segments):
-        return Exchange(soname=None, libraries=(), offered=nothing, wanted=nothing, promised=nothing)
+        return Exchange(
+            soname=None,
+            libraries=(),
+            offered=nothing,
+            wanted=nothing,
+            weak=nothing,
+            versioned=nothing,
+            program=False,
+        )
     dynamic = read_dynamic(view, layout)
-    offered, wanted, promised = set[bytes](), set[bytes](), set[bytes]()
+    offered, wanted, weak, versioned = set[bytes](), set[bytes](), set[bytes](), set[bytes]()
     names = Names(view, layout, dynamic)
     symbols = table(view, layout, dynamic, DT_SYMTAB, SYMBOL.size * symbol_count(view, layout, dynamic))
     count = len(symbols) // SYMBOL.size
@@ -85,8 +100,10 @@ def exchange(image: ReadableBuffer) -> Exchange:
             offered.add(names[at])
             continue
         wanted.add(names[at])
-        if binding == STB_WEAK or version & ~VERSYM_HIDDEN > VER_NDX_GLOBAL:
-            promised.add(names[at])
+        if binding == STB_WEAK:
+            weak.add(names[at])
+        if version & ~VERSYM_HIDDEN > VER_NDX_GLOBAL:
+            versioned.add(names[at])
     soname = dynamic.get(DT_SONAME)
     return Exchange(
         soname=None if soname is None else string(view, layout, dynamic, soname),
@@ -95,12 +112,17 @@ def exchange(image: ReadableBuffer) -> Exchange:
         ),
         offered=frozenset(offered),
         wanted=frozenset(wanted),
-        promised=frozenset(promised),
+        weak=frozenset(weak),
+        versioned=frozenset(versioned),
+        program=any(segment.type == PT_INTERP for segment in layout.segments),
     )
 
 
 def mentions(image: ReadableBuffer, *, own: bool) -> Iterator[bytes]:
-    """Yields the C++ names that content mentions.
+    """Yields what begins like a C++ name in content; the name ends with it or before, and is cut if it is long.
+
+    What follows a name need not tell it from the name: pickles, bytecode and tables of strings put the next thing
+    right behind.
 
     Args:
         image: The whole file, of any kind.
@@ -120,7 +142,11 @@ def mentions(image: ReadableBuffer, *, own: bool) -> Iterator[bytes]:
             end = start + size
     for part in (view[:start], view[end:]):
         for found in _MENTION.finditer(part):
-            yield found[0]
+            token: bytes = found[0]
+            at = 0
+            while at >= 0:
+                yield token[at : at + LONGEST_MENTION]
+                at = token.find(_PREFIX, at + 1)
 
 
 class Names:

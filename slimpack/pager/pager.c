@@ -840,9 +840,9 @@ attach_library(struct dl_phdr_info *info, size_t size, void *whole)
 		libraries = library;
 	}
 	load_ranges(library, whole != NULL);
-	if (library->index->relocation_address)
-		*(uint64_t *)(library->base + library->index->relocation_address) =
-		    library->base + library->index->relocation_addend;
+	uint64_t relocated = library->base + library->index->relocation_addend;
+	if (library->index->relocation_address) /* the place may be no multiple of 8 */
+		memcpy((void *)(library->base + library->index->relocation_address), &relocated, sizeof relocated);
 	return 0;
 }
 
@@ -864,9 +864,9 @@ drop_relocations(void)
 			nothing = SYSTEM_6(mmap, NULL, range->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 			if (failed(nothing))
 				continue;
+			SYSTEM_5(mremap, nothing, range->size, range->size, MREMAP_MAYMOVE | MREMAP_FIXED, library->base + range->address);
 			for (uint32_t block = 0; block < blocks_of(range); block++)
 				library->states[range->first_block + block] = ABSENT;
-			SYSTEM_5(mremap, nothing, range->size, range->size, MREMAP_MAYMOVE | MREMAP_FIXED, library->base + range->address);
 		}
 	}
 }
@@ -906,7 +906,7 @@ nothing(void)
 static void (*attach(void))(void)
 {
 	long process = SYSTEM_0(getpid), none = 0;
-	int whole;
+	int first, whole;
 
 	/* The loader's own lock is held; dlsym() may come without. Who held ours in a parent process is gone. */
 	while (!atomic_compare_exchange_strong(&attaching, &none, process) && none == process) {
@@ -916,9 +916,8 @@ static void (*attach(void))(void)
 	attaching = process;
 	configure(environ);
 	eager |= comes_late();
-	if (!eager)
-		take_signal();
-	whole = eager || !takes_faults();
+	first = eager || take_signal();
+	whole = eager || !first || !takes_faults();
 	if (!whole)
 		drop_relocations();
 	dl_iterate_phdr(attach_library, whole ? &eager : NULL);

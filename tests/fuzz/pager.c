@@ -3,7 +3,7 @@
  * that only pretends. Nothing may be read or written outside the library, no memory may become writable and executable,
  * a library is refused by one line or gets the bytes that were packed, and nothing else ends the process.
  *
- * The first byte of an input says how the rest is read:
+ * The first byte of an input says how the rest is read, the second what the circumstances are:
  *   even   a plan: ranges and blocks that are sound, and what is then changed of them (see plan())
  *   odd    the packed part as it is (see raw())
  */
@@ -43,8 +43,9 @@ static long kernel(long number, long a, long b, long c, long d, long e, long f);
 #define MOST_RANGES 6U
 #define MOST_BLOCKS 64U
 #define MOST_MEMORY (2 * MOST_PAGES * PAGE + 0x10000) /* bytes of the library, the packed part being the end */
-#define MOST_MAPPED (2UL << 20)                   /* bytes that the kernel hands out at once */
-#define MAPPED (16UL << 20)                       /* bytes that it has for one input */
+#define MOST_LIBRARY_PAGES (MOST_MEMORY / PAGE)
+#define MOST_MAPPED (2UL << 20) /* bytes that the kernel hands out at once */
+#define MAPPED (16UL << 20)     /* bytes that it has for one input */
 #define MAPPINGS 64
 #define MOST_ZEROS 0x4000 /* bytes that are zero in what it hands out: what is larger is for blocks and their decoder */
 #define MARK 64UL
@@ -88,12 +89,16 @@ mostly_few(unsigned below)
 
 static unsigned char *memory; /* of the library */
 static size_t memory_size;
+static size_t readable_size;                 /* bytes of it that are there: its file may have been truncated */
+static long protections[MOST_LIBRARY_PAGES]; /* of its pages */
+static long allowed[MOST_LIBRARY_PAGES];     /* what may become of that, besides PROT_NONE; -1 for anything */
+static unsigned char *frames_start;          /* of its blocks */
 static struct mapping {
 	unsigned char *start;
 	size_t size;
 	long protection;
 } mappings[MAPPINGS];
-static int mapping_number, deny_executable, deny_files, scarce, said;
+static int mapping_number, deny_executable, deny_files, scarce, said, occupied;
 static unsigned char *file;
 static size_t file_size;
 static jmp_buf ended;
@@ -110,7 +115,7 @@ mapping_of(long address, size_t size)
 }
 
 static long
-hand_out(size_t size)
+hand_out(size_t size, long protection)
 {
 	static unsigned char *all;
 	unsigned char *start;
@@ -127,7 +132,7 @@ hand_out(size_t size)
 		return -ENOMEM;
 	ASAN_UNPOISON_MEMORY_REGION(start, size);
 	memset(start, 0, size < MOST_ZEROS ? size : MOST_ZEROS);
-	mappings[mapping_number++] = (struct mapping){start, size, PROT_READ | PROT_WRITE};
+	mappings[mapping_number++] = (struct mapping){start, size, protection};
 	return (long)start;
 }
 
@@ -161,13 +166,37 @@ take_back(long address, size_t size)
 		mapping_number--;
 }
 
+/* Puts pages into the library. Those that nobody may touch are poisoned, if the library is to be what was planned. */
 static long
-place(long to, const void *from, size_t size)
+place(long to, const void *from, size_t size, long protection)
 {
 	CHECK((uintptr_t)to % PAGE == 0 && size % PAGE == 0);
 	CHECK((unsigned char *)to >= memory && size <= memory_size && (unsigned char *)to + size <= memory + memory_size);
-	memcpy((void *)to, from, size);
+	CHECK(!(protection & PROT_WRITE && protection & PROT_EXEC));
+	size_t first = ((unsigned char *)to - memory) / PAGE;
+	int planned = allowed[0] >= 0;
+	for (size_t page = first; page < first + size / PAGE; page++) {
+		CHECK(!planned || protection == PROT_NONE || protection == allowed[page]);
+		protections[page] = protection;
+	}
+	ASAN_UNPOISON_MEMORY_REGION((void *)to, size);
+	if (protection == PROT_NONE)
+		memset((void *)to, ABSENT_BYTE, size);
+	else
+		memcpy((void *)to, from, size);
+	if (protection == PROT_NONE && planned)
+		ASAN_POISON_MEMORY_REGION((void *)to, size);
 	return to;
+}
+
+/* Whether the kernel could read eight bytes. Nobody asks for those of which a part is on another page. */
+static int
+can_read(uintptr_t address)
+{
+	uintptr_t at = address - (uintptr_t)memory;
+
+	CHECK(address % 8 == 0);
+	return address >= (uintptr_t)memory && at < ((readable_size + PAGE - 1) & -PAGE) && protections[at / PAGE] & PROT_READ;
 }
 
 static long
@@ -176,11 +205,14 @@ kernel(long number, long a, long b, long c, long d, long e, long f)
 	(void)f;
 	switch (number) {
 	case SYS_mmap:
-		if (e == -1)
-			return hand_out((size_t)b);
+		if (e == -1) {
+			CHECK(c == (PROT_READ | PROT_WRITE) || c == PROT_NONE);
+			CHECK(!a && (d & ~(MAP_POPULATE | MAP_NORESERVE)) == (MAP_PRIVATE | MAP_ANONYMOUS));
+			return hand_out((size_t)b, c);
+		}
 		CHECK(c == PROT_READ || c == (PROT_READ | PROT_EXEC));
 		CHECK(d & MAP_FIXED && (size_t)b == file_size);
-		return place(a, file, (size_t)b);
+		return place(a, file, (size_t)b, c);
 	case SYS_munmap:
 		take_back(a, (size_t)b);
 		return 0;
@@ -191,10 +223,14 @@ kernel(long number, long a, long b, long c, long d, long e, long f)
 		mapping_of(a, (size_t)b)->protection = c;
 		return 0;
 	case SYS_mremap:
-		CHECK(!(mapping_of(a, (size_t)b)->protection & PROT_WRITE) && b == c);
-		place(e, (void *)a, (size_t)b);
+		CHECK(b == c && d == (MREMAP_MAYMOVE | MREMAP_FIXED));
+		place(e, (void *)a, (size_t)b, mapping_of(a, (size_t)b)->protection);
 		take_back(a, (size_t)b);
 		return e;
+	case SYS_madvise: /* the bytes come back from the file, if nobody could write to them */
+		CHECK(c == MADV_DONTNEED && a % (long)LARGEST_PAGE == 0 && b > 0 && b % (long)LARGEST_PAGE == 0);
+		CHECK((unsigned char *)a >= frames_start && (unsigned char *)a + b <= memory + memory_size);
+		return 0;
 	case SYS_memfd_create:
 		file_size = 0;
 		return deny_files ? -EPERM : 3;
@@ -205,7 +241,7 @@ kernel(long number, long a, long b, long c, long d, long e, long f)
 		file_size = (size_t)(d + c);
 		return c;
 	case SYS_rt_sigprocmask:
-		return (uintptr_t)b / PAGE < (uintptr_t)memory / PAGE || (uintptr_t)b / PAGE > ((uintptr_t)memory + memory_size - 1) / PAGE ? -EFAULT : -EINVAL;
+		return can_read((uintptr_t)b) ? -EINVAL : -EFAULT;
 	case SYS_write:
 		return hear(&(struct iovec){(void *)b, (size_t)c}, 1);
 	case SYS_writev:
@@ -237,11 +273,21 @@ make_memory(size_t size, uintptr_t low)
 	if (size < memory_size)
 		ASAN_POISON_MEMORY_REGION(memory + size, memory_size - size);
 	ASAN_UNPOISON_MEMORY_REGION(memory, size);
-	memory_size = size;
+	memory_size = readable_size = size;
+	for (size_t page = 0; page < MOST_LIBRARY_PAGES; page++)
+		protections[page] = PROT_READ, allowed[page] = -1;
 	lowest = low;
 	info.dlpi_addr = (uintptr_t)memory - low;
 	info.dlpi_phnum = 2;
 	segments[0] = (ElfW(Phdr)){.p_type = PT_LOAD, .p_flags = PF_R, .p_vaddr = low, .p_memsz = size};
+}
+
+/* Gives workspaces back that were in use when the process was to end. Some are other threads'. */
+static void
+occupy(void)
+{
+	for (int i = 0; i < WORKSPACES; i++)
+		used[i] = i < occupied;
 }
 
 /* Attaches the library. Returns 0 if the pager has refused it. */
@@ -249,6 +295,7 @@ static int
 attached(void)
 {
 	said = 0;
+	occupy();
 	if (setjmp(ended))
 		return 0;
 	attach_library(&info, sizeof info, eager ? &eager : NULL);
@@ -272,13 +319,27 @@ resolved(uintptr_t address, enum access access)
 		return 0;
 	context.uc_mcontext.sp = (unsigned long)stack;
 #endif
+	occupy();
 	if (setjmp(ended))
 		return -1;
 	return resolve_fault(address, &context);
 }
 
+/* Has the loader fill in the word before the mark, and go on to another library. */
 static void
-forget(void)
+relocated(void)
+{
+	drop_relocations();
+	if (libraries && alive(libraries)) {
+		uint64_t *word = (uint64_t *)libraries->mark - 1;
+		CHECK(!libraries->relocated || *word);
+		*word = 1;
+	}
+	drop_relocations();
+}
+
+static void
+forget_all(void)
 {
 	while (mapping_number) {
 		struct mapping *mapping = &mappings[--mapping_number];
@@ -291,19 +352,87 @@ forget(void)
 /* -- frames ------------------------------------------------------------------------------------------------------- */
 
 #define KINDS 8U
+#define UNCHECKED __attribute__((no_sanitize("address", "undefined", "coverage"))) /* for speed */
+#define LARGEST_CONTENT (MOST_PAGES * PAGE)
 
-/* Returns what a block of a kind holds. */
+/* Returns what the frames of a kind of block hold: what repeats itself, code as either processor has it, and what
+   cannot be compressed. */
 static const unsigned char *
 content_of(unsigned kind)
 {
-	static unsigned char contents[KINDS][LARGEST_PAGE];
+	static const unsigned char x86_64[] = {0xe8, 0xe8, 0x8b, 0x8d, 0x05, 0x0d, 0x3d, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0x90};
+	static const unsigned char aarch64[] = {0x94, 0x97, 0x95, 0x90, 0xb0, 0xd0, 0xf0, 0x10};
+	static unsigned char contents[KINDS][LARGEST_CONTENT];
 	static int made;
 
 	for (; !made; made = 1)
-		for (unsigned i = 0; i < KINDS; i++)
-			for (size_t at = 0; at < LARGEST_PAGE; at++)
-				contents[i][at] = (unsigned char)(at % (16 * i + 1) * i + at / PAGE * i);
+		for (unsigned i = 0; i < KINDS; i++) {
+			uint32_t random = 1;
+			for (size_t at = 0; at < LARGEST_CONTENT; at++) {
+				random = random * 1664525 + 1013904223;
+				unsigned high = random >> 24;
+				if (i < 5)
+					contents[i][at] = (unsigned char)(at % (16 * i + 1) * i + at / PAGE * i);
+				else if (i < 7 && at >= PAGE)
+					contents[i][at] = contents[i][at - PAGE];
+				else if (i == 5 && at % 4 == 3)
+					contents[i][at] = aarch64[high % sizeof aarch64];
+				else
+					contents[i][at] = i == 6 ? x86_64[high % sizeof x86_64] : (unsigned char)high;
+			}
+		}
 	return contents[kind];
+}
+
+UNCHECKED static inline uint32_t
+word_at(const unsigned char *at)
+{
+	return at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+UNCHECKED static inline void
+put_word(unsigned char *at, uint64_t word)
+{
+	for (int i = 0; i < 4; i++)
+		at[i] = (unsigned char)(word >> 8 * i);
+}
+
+/* What docs/packed-format.md says of filters, byte by byte. */
+UNCHECKED static void
+undo_again(unsigned char *content, size_t size, const struct range *range, uint64_t address)
+{
+	for (size_t at = 0; range->filter == CODE_X86_64 && at + 1 < size;) {
+		int loads = (content[at] == 0x8b || content[at] == 0x8d) && (content[at + 1] & 0xc7) == 5;
+		size_t opcode = content[at] == 0xe8 ? 1 : loads ? 2 : 0;
+		if (opcode && size - at - opcode < 4)
+			break;
+		if (opcode) {
+			int64_t stored = (int32_t)word_at(content + at + opcode), next = (int64_t)(address + at + opcode + 4);
+			if (stored >= 0 && stored < range->reach)
+				stored -= next;
+			else if (stored < 0 && stored >= -next)
+				stored += range->reach;
+			put_word(content + at + opcode, (uint64_t)stored);
+		}
+		at += opcode ? opcode + 4 : 1;
+	}
+	for (size_t at = 0; range->filter == CODE_AARCH64 && at < size; at += 4) {
+		uint64_t word = word_at(content + at), pages = (word >> 5 & 0x7ffff) << 2 | (word >> 29 & 3);
+		if (word >> 26 == 0x25)
+			word = (0x25ULL << 26) + ((word - (address + at) / 4) & 0x3ffffff);
+		else if (word >> 31 && (word >> 24 & 0x1f) == 0x10) {
+			pages -= (address + at) / 4096;
+			word = 1ULL << 31 | (pages & 3) << 29 | 0x10ULL << 24 | (pages >> 2 & 0x7ffff) << 5 | (word & 31);
+		}
+		put_word(content + at, word);
+	}
+	for (size_t at = 8; range->filter == WORDS && at < size; at += 4)
+		put_word(content + at, word_at(content + at) + word_at(content + at - 8));
+	for (size_t at = 24; range->filter == DOUBLE_WORDS && at < size; at += 8) {
+		uint64_t low = (uint64_t)word_at(content + at) + word_at(content + at - 24);
+		put_word(content + at, low);
+		put_word(content + at + 4, (low >> 32) + word_at(content + at + 4) + word_at(content + at - 20));
+	}
 }
 
 static size_t
@@ -327,7 +456,7 @@ add_block(unsigned char *to, unsigned kind, size_t size)
 	static struct {
 		unsigned char *frame;
 		size_t size;
-	} frames[KINDS][LARGEST_PAGE / PAGE + 1], *one;
+	} frames[KINDS][MOST_PAGES + 1], *one;
 
 	one = &frames[kind][size / PAGE];
 	if (!one->frame) {
@@ -346,16 +475,20 @@ static struct part { /* the packed part, and what it is about */
 	unsigned char index[sizeof(struct index) + MOST_RANGES * sizeof(struct range) + (MOST_BLOCKS + 1) * 8];
 	size_t index_size;
 	unsigned char blocks[MOST_PAGES * PAGE + 0x2000]; /* and what frames add to it */
+	uint64_t slot; /* address of the relocation's place; 0 for none */
 	size_t blocks_size;
 } part;
 static unsigned char expected[MOST_PAGES * PAGE];
 static unsigned char wanted[MOST_PAGES]; /* of each page: 0 if nothing is packed, or else 1 + its moment */
+static long wanted_protections[MOST_PAGES];
 
 /* Makes ranges and blocks that are sound, and what is to be there in the end. */
 static void
 plan_blocks(uint64_t flags, unsigned pages)
 {
-	struct index index = {.relocation_address = flags & 2 ? lowest + SLOT : 0, .relocation_addend = 0x1234};
+	static const unsigned char permissions[] = {PF_R, PF_R | PF_X, PF_R | PF_W, PF_R | PF_X};
+	static const unsigned char shifts[] = {0, 0, 2, 8};
+	struct index index = {.relocation_addend = 0x1234};
 	struct range ranges[MOST_RANGES];
 	uint64_t offsets[MOST_BLOCKS + 1] = {0};
 	unsigned page = 1;
@@ -363,9 +496,10 @@ plan_blocks(uint64_t flags, unsigned pages)
 	memset(expected, ABSENT_BYTE, pages * PAGE);
 	memset(wanted, 0, sizeof wanted);
 	part.blocks_size = 0;
+	part.slot = flags & 2 ? lowest + SLOT : 0;
 	for (unsigned left = take(1) % (MOST_RANGES + 1); left; left--) {
 		struct range *range = &ranges[index.ranges];
-		unsigned shape = take(1), size = 1 + mostly_few(MOST_PAGES), room;
+		unsigned shape = (unsigned)take(2), size = 1 + mostly_few(MOST_PAGES), room;
 
 		page += shape & 3;
 		if (page >= pages)
@@ -375,23 +509,33 @@ plan_blocks(uint64_t flags, unsigned pages)
 		*range = (struct range){
 		    .address = lowest + page * PAGE,
 		    .size = size * PAGE,
-		    .block_size = (uint32_t)LARGEST_PAGE << (shape >> 2 & 1 ? 8 : 0),
+		    .block_size = (uint32_t)LARGEST_PAGE << shifts[shape >> 2 & 3],
 		    .first_block = index.blocks,
-		    .flags = PF_R | (shape >> 3 & 1 ? PF_X : 0),
-		    .moment = shape >> 4 & 1,
+		    .flags = permissions[shape >> 4 & 3],
+		    .moment = (shape >> 6 & 3) % 3,
+		    .filter = (shape >> 8 & 7) % 5,
+		    .reach = (uint32_t)(lowest + (shape >> 11 & 1 ? page + size : pages) * PAGE) + (shape >> 12),
 		};
-		if (size > LARGEST_PAGE / PAGE)
-			range->block_size = (uint32_t)LARGEST_PAGE;
-		for (unsigned done = 0; done < size; done += LARGEST_PAGE / PAGE) {
-			unsigned here = size - done < LARGEST_PAGE / PAGE ? size - done : LARGEST_PAGE / PAGE, kind = take(1) % KINDS;
+		if (range->flags & PF_W) {
+			range->moment = WITH_LIBRARY;
+			part.slot = flags & 2 ? range->address + SLOT : 0;
+		}
+		for (unsigned done = 0, most = range->block_size / PAGE; done < size; done += most) {
+			unsigned here = size - done < most ? size - done : most, kind = take(1) % KINDS;
+			unsigned char *content = expected + (page + done) * PAGE;
 			part.blocks_size += add_block(part.blocks + part.blocks_size, kind, here * PAGE);
 			offsets[++index.blocks] = part.blocks_size;
-			memcpy(expected + (page + done) * PAGE, content_of(kind), here * PAGE);
+			memcpy(content, content_of(kind), here * PAGE);
+			undo_again(content, here * PAGE, range, range->address + done * PAGE);
 			memset(wanted + page + done, 1 + (int)range->moment, here);
 		}
+		for (unsigned at = page; at < page + size; at++)
+			wanted_protections[at] = PROT_READ | (range->flags & PF_W ? PROT_WRITE : 0) | (range->flags & PF_X ? PROT_EXEC : 0);
 		page += size;
 		index.ranges++;
 	}
+	part.slot += part.slot ? flags >> 12 & 3 : 0; /* it need not be aligned */
+	index.relocation_address = part.slot;
 	memcpy(part.index, &index, sizeof index);
 	part.index_size = sizeof index;
 	memcpy(part.index + part.index_size, ranges, index.ranges * sizeof *ranges);
@@ -438,14 +582,19 @@ plan_memory(uint64_t flags, unsigned pages, int changed)
 	size_t size = sizeof header + frame_size + part.blocks_size;
 
 	make_memory(pages * PAGE + size, lowest);
+	for (unsigned page = 0; changed != CHANGED && page < MOST_LIBRARY_PAGES; page++)
+		allowed[page] = page < pages && wanted[page] ? wanted_protections[page] : 0;
+	for (unsigned page = 1; page < pages; page++)
+		protections[page] = wanted[page] ? PROT_NONE : PROT_READ;
 	memset(memory, ABSENT_BYTE, pages * PAGE);
-	memset(memory + MARK, 0, 8);
+	memset(memory + MARK - 8, 0, 16);
 	if (!header.index_size)
 		header.index_size = (uint32_t)part.index_size;
 	if (!header.index_frame)
 		header.index_frame = (uint32_t)frame_size;
 	memcpy(memory + pages * PAGE, &header, sizeof header);
 	memcpy(memory + pages * PAGE + sizeof header, frame, frame_size);
+	frames_start = memory + pages * PAGE + sizeof header + (header.index_frame < size ? header.index_frame : frame_size);
 	memcpy(memory + pages * PAGE + sizeof header + frame_size, part.blocks, part.blocks_size);
 	segments[1] = (ElfW(Phdr)){.p_type = PT_SLIMPACK, .p_vaddr = lowest + pages * PAGE, .p_memsz = size};
 	if (flags & 4 && changed == CHANGED) {
@@ -454,12 +603,13 @@ plan_memory(uint64_t flags, unsigned pages, int changed)
 	}
 }
 
-/* Whether all that was to be there by now is there. */
+/* Whether all that was to be there by now is there, with the right of access that it was to have. */
 static int
 right(unsigned pages, unsigned moment)
 {
 	for (unsigned page = 1; page < pages; page++)
-		if (wanted[page] > moment && memcmp(memory + page * PAGE, expected + page * PAGE, PAGE))
+		if (wanted[page] > moment && (protections[page] != wanted_protections[page] ||
+		                              memcmp(memory + page * PAGE, expected + page * PAGE, PAGE)))
 			return 0;
 	return 1;
 }
@@ -475,15 +625,42 @@ touch(unsigned pages, int changed)
 		int before = wanted[at / PAGE < pages ? at / PAGE : 0], result = resolved((uintptr_t)memory + at, access);
 
 		if (result < 0)
-			CHECK(changed != SOUND || deny_files);
+			CHECK(changed != SOUND || deny_files || readable_size < memory_size);
 		if (changed == CHANGED || result < 0)
 			continue;
 		if (at / PAGE >= pages || !before || access == WRITE)
 			CHECK(result == 0);
 		if (result)
-			CHECK(!memcmp(memory + at / PAGE * PAGE, expected + at / PAGE * PAGE, PAGE));
+			CHECK(protections[at / PAGE] == wanted_protections[at / PAGE] &&
+			    !memcmp(memory + at / PAGE * PAGE, expected + at / PAGE * PAGE, PAGE));
 		else if (access == READ)
 			CHECK(at / PAGE >= pages || !before);
+	}
+}
+
+/* Has the library relocated, and says whether its relocations are gone, and nothing else is. */
+static void
+drop(unsigned pages, int changed)
+{
+	long before[MOST_PAGES];
+
+	memcpy(before, protections, sizeof before);
+	relocated();
+	for (unsigned page = 1; changed != CHANGED && page < pages; page++) {
+		int gone = protections[page] == PROT_NONE;
+		CHECK(wanted[page] == 1 + WHILE_RELOCATED ? gone || scarce : protections[page] == before[page]);
+	}
+}
+
+/* The file becomes shorter, while its library is loaded. */
+static void
+truncate_file(unsigned pages)
+{
+	size_t size = pages * PAGE + take(1) % ((memory_size - pages * PAGE) / PAGE + 1) * PAGE;
+
+	if (size < memory_size) {
+		readable_size = size;
+		ASAN_POISON_MEMORY_REGION(memory + size, memory_size - size);
 	}
 }
 
@@ -502,21 +679,29 @@ plan(uint64_t flags)
 		return;
 	}
 	if (changed != CHANGED) {
-		uint64_t slot;
+		uint64_t value = info.dlpi_addr + 0x1234;
 
+		if (part.slot) {
+			CHECK(!memcmp(memory + (part.slot - lowest), &value, 8));
+			memcpy(expected + (part.slot - lowest), &value, 8);
+		}
 		CHECK(right(pages, eager ? 0 : 1));
-		memcpy(&slot, memory + SLOT, 8);
-		CHECK((slot == info.dlpi_addr + 0x1234) == !!(flags & 2));
 	}
 	struct library *first = libraries;
 	int again = attached();
 	CHECK(changed == CHANGED || (again && libraries == first)); /* it was known */
+	if (flags & 1 << 11)
+		touch(pages, changed);
+	if (!eager && flags & 1 << 10)
+		drop(pages, changed);
+	if (flags & 1 << 14)
+		truncate_file(pages);
 	touch(pages, changed);
 	if (flags & 8) { /* closed, and opened again in the same place */
 		plan_memory(flags, pages, changed);
 		if (!attached())
 			return;
-		CHECK(changed == CHANGED || !libraries->next);
+		CHECK(changed == CHANGED || (!libraries->next && right(pages, eager ? 0 : 1)));
 		touch(pages, changed);
 	}
 }
@@ -551,8 +736,12 @@ raw(uint64_t flags)
 	memcpy(memory + pages * PAGE + sizeof header, content, frame_size);
 	memcpy(memory + pages * PAGE + sizeof header + frame_size, input, rest);
 	segments[1] = (ElfW(Phdr)){.p_type = PT_SLIMPACK, .p_vaddr = pages * PAGE, .p_memsz = size};
-	if (attached())
-		for (unsigned page = 0; page < pages && resolved((uintptr_t)memory + page * PAGE, READ) >= 0; page++)
+	frames_start = memory + pages * PAGE + sizeof header + frame_size;
+	if (!attached())
+		return;
+	if (!eager && flags & 4)
+		relocated();
+	for (unsigned page = 0; page < pages && resolved((uintptr_t)memory + page * PAGE, READ) >= 0; page++)
 			;
 }
 
@@ -562,8 +751,9 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	input = data, input_size = size;
-	uint64_t flags = take(1);
+	uint64_t flags = take(2);
 
+	occupied = flags >> 8 & 7;
 	eager = flags >> 5 & 1;
 	deny_executable = flags >> 6 & 1;
 	deny_files = flags >> 7 & 1;
@@ -573,7 +763,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		raw(flags >> 1);
 	else
 		plan(flags >> 1);
-	forget();
+	forget_all();
 	return 0;
 }
 

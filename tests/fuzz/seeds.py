@@ -14,6 +14,7 @@ import sys
 import tempfile
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from fuzz import targets
@@ -32,6 +33,10 @@ from slimpack.elf.pack import pack
 from slimpack.elf.packed import HEADER, Range, decompress, encode
 from slimpack.elf.unpack import _BYTES, _RECIPE, _RUN, unpack
 
+if TYPE_CHECKING:
+    from slimpack.elf.filters import Filter
+    from slimpack.elf.packed import Moment
+
 LIBRARY = """
 extern int pthread_sigmask(int, const void *, void *);
 extern int puts(const char *);
@@ -48,6 +53,7 @@ DATA = LIBRARY % (
     4096,
     "0x90",
 )
+WRITABLE = LIBRARY % ("char filled[20000] = {[0 ... 19999] = 7};", 24576, "0x90")
 EXPORTS = """
 extern int puts(const char *);
 extern int gone(void) __asm__("_ZN3foo4goneEv");
@@ -72,6 +78,7 @@ LIBRARIES = {
         "relr": (CODE, [*GCC, "-Wl,-z,pack-relative-relocs", "-Wl,-z,now"]),
         "data": (DATA, [*GCC, "-fno-asynchronous-unwind-tables"]),
         "gold": (DATA, [*GCC, "-fuse-ld=gold"]),
+        "writable": (WRITABLE, GCC),
         "aarch64": (LIBRARY % ("", 200000, "0"), ZIG),
     },
     "pruned": {
@@ -112,11 +119,16 @@ def without_sections(image: bytes) -> bytes:
     return bytes(changed)
 
 
-def parts(ranges: list[tuple[int, int, int]], blocks: list[tuple[int, int, int]], *, machine: int) -> bytes:
+def parts(
+    ranges: list[tuple[int, int, int, Moment, Filter]],
+    blocks: list[tuple[int, int, int]],
+    *,
+    machine: int,
+) -> bytes:
     """Returns an input for targets.made(): a packed file that has a few bytes of its own, and some ranges.
 
     Args:
-        ranges: Address, size and flags of each.
+        ranges: Address, size, flags, moment and filter of each.
         blocks: What targets.made() makes the blocks of.
         machine: ``e_machine``.
     """
@@ -128,22 +140,24 @@ def parts(ranges: list[tuple[int, int, int]], blocks: list[tuple[int, int, int]]
     header += PROGRAM_HEADER.pack(PT_LOAD, 4, 0, 0, 0, size, size, 0x1000)
     header += PROGRAM_HEADER.pack(PT_SLIMPACK, 4, 0, 0, 0, 0, 0, 8)
     head = header.ljust(512, b"\0") + own
-    numbers = [0, *accumulate(-(-length // 0x10000) for _, length, _ in ranges)]
+    numbers = [0, *accumulate(-(-length // 0x10000) for _, length, *_ in ranges)]
     made = [
         Range(
             address=address,
             size=length,
             flags=flags,
-            moment="touch" if flags & 1 else "library",
+            moment=moment,
             block_size=0x10000,
             first_block=first,
+            filter=kind,
+            reach=0x40000 if kind == "x86_64" else 0,
         )
-        for (address, length, flags), first in zip(ranges, numbers, strict=False)
+        for (address, length, flags, moment, kind), first in zip(ranges, numbers, strict=False)
     ]
     first, frame, *_ = encode(mark=0, relocation=None, ranges=made, frames=[b"?"] * len(blocks), recipe=b"")
     index = decompress(frame, HEADER.unpack(first)[5])
     runs, at = [(0, len(own), 512)], len(own)
-    for address, length, _ in ranges:
+    for address, length, *_ in ranges:
         runs.append((at, length, address))
         at += length
     description = b"".join(struct.pack("<BBH", *one) for one in blocks)
@@ -174,14 +188,20 @@ def main() -> None:
                 seeds[f"plain/{name}-without-sections"] = shortened(without_sections(image))
                 output = b"".join(pack(image, pager_folder="$ORIGIN", block_size=0x10000, level=3).chunks)
                 seeds[f"packed/{name}"] = shortened(output)
-    seeds["packed/parts"] = parts([(0x1000, 0x2000, 5)], [(3, 1, 512)], machine=EM_X86_64)
+    seeds["packed/parts"] = parts([(0x1000, 0x2000, 5, "touch", "x86_64")], [(3, 1, 512)], machine=EM_X86_64)
     seeds["packed/parts-of-all-kinds"] = parts(
-        [(0x1000, 0x12000, 5), (0x20000, 0x3000, 4)],
-        [(3, 1, 4096), (9, 2, 512), (1, 1, 768)],
+        [
+            (0x1000, 0x12000, 5, "touch", "x86_64"),
+            (0x20000, 0x3000, 4, "touch", "words"),
+            (0x23000, 0x2000, 4, "relocation", "double words"),
+            (0x26000, 0x2000, 6, "library", "double words"),
+            (0x28000, 0x1000, 4, "library", "none"),
+        ],
+        [(0xE8, 1, 4096), (0x88, 5, 512), (1, 1, 768), (9, 2, 512), (5, 0, 512), (7, 3, 256)],
         machine=EM_X86_64,
     )
     seeds["packed/parts-aarch64"] = parts(
-        [(0x10000, 0x20000, 5)], [(3, 1, 4096), (0, 0, 4096)], machine=EM_AARCH64
+        [(0x10000, 0x20000, 5, "touch", "aarch64")], [(0x90, 1, 4096), (0x94, 0, 4096)], machine=EM_AARCH64
     )
     for path, content in seeds.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
