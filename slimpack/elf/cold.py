@@ -12,11 +12,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from slimpack.elf.dynamic import (
-    DF_1_NOW,
-    DF_BIND_NOW,
-    DT_BIND_NOW,
-    DT_FLAGS,
-    DT_FLAGS_1,
     DT_GNU_HASH,
     DT_HASH,
     DT_JMPREL,
@@ -232,17 +227,12 @@ def _loaders(layout: Layout, segment: Segment, dynamic: Dynamic) -> Iterator[tup
 
 def _tables(dynamic: Dynamic) -> Iterator[tuple[int, tuple[int, _Warmth]]]:
     """Yields the address of each table that the dynamic section points at, its size if known, and how warm it is."""
-    now = (
-        dynamic.get(DT_BIND_NOW) is not None
-        or (dynamic.get(DT_FLAGS) or 0) & DF_BIND_NOW
-        or (dynamic.get(DT_FLAGS_1) or 0) & DF_1_NOW
-    )
     for tag, size_tag, warmth in (
         (DT_SYMTAB, None, _RAW),
         (DT_STRTAB, DT_STRSZ, _RAW),
         (DT_VERSYM, None, _RAW),
         (DT_RELA, DT_RELASZ, _RELOCATION),
-        (DT_JMPREL, DT_PLTRELSZ, _RELOCATION if now else _LIBRARY),
+        (DT_JMPREL, DT_PLTRELSZ, _RELOCATION if dynamic.binds_now else _LIBRARY),
         *((tag, DT_RELRSZ if tag == DT_RELR else None, _RAW) for tag in _ALWAYS_RAW),
     ):
         if (address := dynamic.get(tag)) is not None:

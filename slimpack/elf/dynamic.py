@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slimpack.elf.layout import PT_DYNAMIC, ElfError, Layout, Segment
+from slimpack.elf.layout import EM_AARCH64, EM_X86_64, PT_DYNAMIC, ElfError, Layout, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,9 @@ NAMING = frozenset(
 )
 """Tags of entries whose value is the place of a name in ``DT_STRTAB``."""
 
+RELATIVE = {EM_X86_64: 8, EM_AARCH64: 1027}
+"""``R_X86_64_RELATIVE``, ``R_AARCH64_RELATIVE``."""
+
 _LONGEST_STRING = 1 << 16
 
 
@@ -77,6 +80,12 @@ class Dynamic:
     def get(self, tag: int) -> int | None:
         """Returns the value of the last entry with a tag, which is the one that glibc uses, or None."""
         return next((value for one, value in reversed(self.entries) if one == tag), None)
+
+    @property
+    def binds_now(self) -> bool:
+        """Whether it asks the loader to look everything up when it is loaded."""
+        flags, more = self.get(DT_FLAGS) or 0, self.get(DT_FLAGS_1) or 0
+        return bool(flags & DF_BIND_NOW or more & DF_1_NOW or self.get(DT_BIND_NOW) is not None)
 
 
 def read_dynamic(view: memoryview, layout: Layout) -> Dynamic:

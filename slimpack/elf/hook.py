@@ -31,6 +31,7 @@ from slimpack.elf.dynamic import (
     DT_X86_64_PLT,
     DT_X86_64_PLTENT,
     DT_X86_64_PLTSZ,
+    RELATIVE,
     RELOCATION,
     SYMBOL,
     Dynamic,
@@ -39,14 +40,12 @@ from slimpack.elf.dynamic import (
     symbol_count,
     table,
 )
-from slimpack.elf.layout import EM_AARCH64, EM_X86_64, PF_W, ElfError, Layout
+from slimpack.elf.layout import EM_X86_64, PF_W, ElfError, Layout
 from slimpack.elf.packed import PAGER, PAGER_SYMBOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_RELATIVE = {EM_X86_64: 8, EM_AARCH64: 1027}
-"""``R_X86_64_RELATIVE``, ``R_AARCH64_RELATIVE``."""
 _STB_GLOBAL = 1 << 4
 _VER_NDX_GLOBAL = 1
 _MASKING = (b"pthread_sigmask", b"sigprocmask", b"sigaction", b"signal")
@@ -174,7 +173,7 @@ def _first_relocation(
         raise ElfError("its table of relocations has a form that its processor does not use")
     start = offset_of(layout, address, size)
     place, info, addend = RELOCATION.unpack_from(view, start)
-    if info == _RELATIVE[layout.header.machine] and any(
+    if info == RELATIVE[layout.header.machine] and any(
         load.flags & PF_W and load.address <= place and place + 8 <= load.end for load in layout.loads
     ):
         return (start, place, addend), b""

@@ -15,11 +15,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from slimpack.elf.dynamic import (
-    DF_1_NOW,
-    DF_BIND_NOW,
-    DT_BIND_NOW,
-    DT_FLAGS,
-    DT_FLAGS_1,
     DT_GNU_HASH,
     DT_HASH,
     DT_JMPREL,
@@ -42,6 +37,7 @@ from slimpack.elf.dynamic import (
     DT_X86_64_PLTSZ,
     ENTRY,
     NAMING,
+    RELATIVE,
     RELOCATION,
     SYMBOL,
     Dynamic,
@@ -68,8 +64,6 @@ if TYPE_CHECKING:
 
 _PRUNED_TYPES = (0, 1, 2)
 """``STT_NOTYPE``, ``STT_OBJECT``, ``STT_FUNC``: not what each thread has for itself, nor indirect functions."""
-_RELATIVE = {EM_X86_64: 8, EM_AARCH64: 1027}
-"""``R_X86_64_RELATIVE``, ``R_AARCH64_RELATIVE``."""
 _INDIRECT = {EM_X86_64: 37, EM_AARCH64: 1032}
 """``R_X86_64_IRELATIVE``, ``R_AARCH64_IRELATIVE``."""
 _BOUND = {EM_X86_64: (1, 6, 7), EM_AARCH64: (257, 1025, 1026)}
@@ -160,12 +154,6 @@ class _Tables:
         """Whether the relocations of calls follow the others."""
         return bool(self.calls.size) and self.relocations.end == self.calls.offset
 
-    @property
-    def binds_now(self) -> bool:
-        """Whether it asks the loader to look everything up when it is loaded."""
-        flags, more = self.dynamic.get(DT_FLAGS) or 0, self.dynamic.get(DT_FLAGS_1) or 0
-        return bool(flags & DF_BIND_NOW or more & DF_1_NOW or self.dynamic.get(DT_BIND_NOW) is not None)
-
     def content(self, span: _Span) -> memoryview:
         """Returns what is in a run of the file."""
         return self.view[span.offset : span.end]
@@ -183,7 +171,7 @@ def prune(image: ReadableBuffer, *, needed: Collection[bytes], eager: bool) -> P
         ElfError: Its tables contradict each other, or have a form that is not understood.
     """
     tables = _read(memoryview(image).cast("B"))
-    merged = tables.mergeable and (eager or tables.binds_now)
+    merged = tables.mergeable and (eager or tables.dynamic.binds_now)
     order = _kept(tables, needed, merged=merged)
     unchanged = Pruning(image=image, symbols=0, size=0)
     if len(order) == tables.count:
@@ -500,7 +488,7 @@ def _entries(tables: _Tables, texts: _Texts, *, merged: bool) -> Iterator[tuple[
 def _bind(output: bytearray, tables: _Tables, order: Sequence[int], *, merged: bool) -> int:
     """Rewrites the relocations for the symbols that stay, and returns how many relative ones come first."""
     machine = tables.layout.header.machine
-    relative, indirect = _RELATIVE[machine], _INDIRECT[machine]
+    relative, indirect = RELATIVE[machine], _INDIRECT[machine]
     with_addend = {_BOUND[EM_X86_64][0], *_BOUND[EM_AARCH64]}
     places = [_GONE] * tables.count
     for new, old in enumerate(order):
