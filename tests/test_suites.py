@@ -113,7 +113,7 @@ SUITES = {
         requirements=("scipy",),
         tests=(
             "scipy/cluster",
-            "scipy/fft/_pocketfft",
+            "scipy/fftpack",
             "scipy/integrate",
             "scipy/interpolate",
             "scipy/linalg/tests/test_decomp.py",
