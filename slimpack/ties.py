@@ -101,9 +101,9 @@ def _tie(exchanges: Mapping[str, Exchange], mentioned: Sequence[bytes]) -> dict[
     without_interpreter = set().union(*(_reached(path, exchanges, named) for path in programs))
     ties: dict[str, Ties] = {}
     for path, one in exchanges.items():
-        missing = {name for name in one.wanted - one.weak if name not in one.versioned or offers[name]}
+        missing = one.wanted - one.weak - one.versioned  # the loader checks versions by itself
         if path not in without_interpreter:
-            missing = {name for name in missing if not name.startswith(_INTERPRETER)}
+            missing = frozenset(name for name in missing if not name.startswith(_INTERPRETER))
         for other in _reached(path, exchanges, named):
             missing -= exchanges[other].offered
         ties[path] = Ties(needed=frozenset(filter(is_needed, one.offered)), eager=not missing)

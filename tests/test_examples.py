@@ -167,7 +167,7 @@ def test_tensorflow_fits_packed_and_its_account_says_how(tensorflow: Built) -> N
     packed = {file["path"]: file["packed"] for file in files if file["decision"] == "packed"}
     largest = packed["tensorflow/libtensorflow_cc.so.2"]
 
-    assert tensorflow.exit_code == 0
+    assert tensorflow.exit_code == 0, tensorflow.report
     assert "packing of shared objects" in tensorflow.report
     assert "SLP301" not in codes(tensorflow)
     assert holds(tensorflow)

@@ -123,7 +123,7 @@ SUITES = {
             "scipy/special",
         ),
         options=FAST,
-        least=5000,
+        least=4000,
     ),
     "pandas": Suite(
         requirements=("pandas",),
@@ -136,7 +136,7 @@ SUITES = {
             "pandas/tests/window",
         ),
         options=("-m", "not slow and not network and not db"),
-        least=5000,
+        least=10_000,
     ),
     "scikit-learn": Suite(
         requirements=("scikit-learn",),
