@@ -100,6 +100,8 @@ def build(example: str, runtime: str, work: Path) -> dict[str, Path]:
             runtime,
             "--pack",
             how,
+            "--bytecode",
+            "none",
             "--no-verify",
             "--quiet",
         )

@@ -29,6 +29,8 @@ from slimpack.manifest import (
     to_json,
 )
 from slimpack.model import SLIMPACK, Need, Reference, Severity
+from slimpack.modules.pack import put
+from slimpack.modules.settle import Room, Settled, settle
 from slimpack.output import claim, is_zip, writing
 from slimpack.plan import Wishes
 from slimpack.rules import load_rules
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from slimpack.cache import Cache
-    from slimpack.manifest import Manifest
+    from slimpack.manifest import BytecodeRecord, Manifest
     from slimpack.model import (
         Addition,
         Finding,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
         Staged,
         Target,
     )
+    from slimpack.modules.settle import Wanted
     from slimpack.output import Claim
     from slimpack.packing import Pack
     from slimpack.progress import Progress
@@ -103,8 +106,10 @@ class Options:
     """Folders with rules of the user's own."""
     compact: bool = True
     """Whether ELF files are compacted."""
+    bytecode: Wanted = "auto"
+    """Which Python modules get bytecode."""
     pack: Pack = "auto"
-    """Whether shared objects are packed."""
+    """Whether shared objects are packed, and modules to make room for bytecode."""
     prune: bool | None = None
     """Whether exports that nobody in the bundle needs are taken from what is packed; None for: unless others may load
     its libraries, as those of a layer."""
@@ -185,6 +190,7 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
             wheels=fetched.wheels,
             source=source,
             python=python,
+            compiler=_compiler(options, python),
             findings=tuple(_support_findings(options.target, today)),
         )
         cache.touch_wheels(one.sha256 for one in lock.wheels)
@@ -252,6 +258,8 @@ class _Job:
     """The app's own files."""
     python: Interpreter | RuntimeRoomError | None
     """What runs the bundle, or why nothing could; None if that is not wanted."""
+    compiler: Path | None
+    """What makes bytecode; None if there is nothing, or if none is wanted."""
     findings: tuple[Finding, ...]
     """What is known before anything was read."""
 
@@ -272,6 +280,10 @@ class _Job:
             "rules": self.book.digest,
             "wishes": asdict(options.wishes),
             "compact": options.compact,
+            "bytecode": options.bytecode,
+            "compiler": None
+            if self.compiler is None
+            else [str(self.compiler), self.compiler.stat().st_mtime_ns],
             "pack": options.pack,
             "prune": options.prune,
             "limits": asdict(options.limits),
@@ -334,6 +346,8 @@ def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> tuple[
             offers=plan.offers(tree.plan, stock.inventory, job.book, target),
             lock=job.lock_record,
             verification=_record(verdict) if verdict.ran else None,
+            bytecode=filled.bytecode,
+            notes=filled.notes,
         ),
         version=__version__,
         format="zip" if options.zipped else "directory",
@@ -361,7 +375,11 @@ class _Filled:
     added: tuple[Added, ...]
     """What slimpack added."""
     findings: tuple[Finding, ...]
-    """What the closure check found."""
+    """What the closure check found, and what could not be packed or compiled."""
+    notes: Mapping[str, str]
+    """What is to be said of Python files, by place in the installed tree."""
+    bytecode: BytecodeRecord | None
+    """How there is bytecode; None if there is none."""
     sandbox: Path
     """The folder."""
 
@@ -385,14 +403,21 @@ def _fill(
         optional=plan.optional_libraries(tree.plan, job.book),
     )
     added = tuple(_add(one, sandbox, target) for one in (*final.additions, *closed.repairs))
-    packed = _pack(job, tree, sandbox, added, progress)
-    added += tuple(_add(one, sandbox, target) for one in packed.additions)
+    settled = _settle(job, tree, root, sum(one.size for one in added), progress)
+    size = sum(one.size for one in added) + settled.size(tree.staged)
+    packed = _pack(job, tree, sandbox, size, added, progress)
+    # Only now: who looks for the names that modules mention, to prune what is packed, found them in their sources.
+    put(settled.stubs, root=root)
+    added += tuple(_add(one, sandbox, target) for one in (*settled.additions, *packed.additions))
     _set_folder_modes(sandbox)
     return _Filled(
-        tree=replace(tree, staged=packed.staged),
+        tree=replace(tree, staged={**packed.staged, **settled.packed}),
         added=added,
+        notes=settled.notes,
+        bytecode=settled.record,
         findings=(
             *closed.findings,
+            *settled.findings,
             *(findings.NOT_PACKED.at(path, reason) for path, reason in packed.refused.items()),
             *(findings.NOT_PRUNED.at(path, reason) for path, reason in packed.unpruned.items()),
         ),
@@ -400,12 +425,32 @@ def _fill(
     )
 
 
-def _pack(
-    job: _Job, tree: _Tree, sandbox: Path, added: Sequence[Added], progress: Progress
-) -> packing.Outcome:
-    """Packs as much as is wanted."""
+def _settle(job: _Job, tree: _Tree, root: Path, added: int, progress: Progress) -> Settled:
+    """Decides what becomes of the modules."""
     options = job.options
-    size = sum(one.size for one in added) + sum(one.size for one in tree.staged.values())
+    room = Room(
+        root=root,
+        staged=tree.staged,
+        owners={one.file.path: one.file.owner for one in tree.plan.decisions if one.keep},
+        kept=_kept(tree),
+        target=options.target,
+        added=added,
+        handler=options.handler,
+        compiler=job.compiler,
+    )
+    return settle(room, options.bytecode, options.pack, jobs=options.jobs, progress=progress)
+
+
+def _kept(tree: _Tree) -> set[str]:
+    """Returns what the user's own patterns keep."""
+    return {one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP}
+
+
+def _pack(
+    job: _Job, tree: _Tree, sandbox: Path, size: int, added: Sequence[Added], progress: Progress
+) -> packing.Outcome:
+    """Packs as many shared objects as is wanted, of a bundle that would have so many bytes."""
+    options = job.options
     over = size + len(packing.pager(options.target).content or b"") - options.target.size_limit
     if options.pack == "never" or (options.pack == "auto" and size < options.target.size_limit):
         return packing.Outcome(staged=tree.staged, refused={}, unpruned={}, additions=())
@@ -415,7 +460,7 @@ def _pack(
             root=sandbox / options.target.prefix,
             target=options.target,
             others={f"{SLIMPACK}/{one.path}": sandbox / one.path for one in added},
-            kept={one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP},
+            kept=_kept(tree),
             prune=options.target.kind != "lambda-layer" if options.prune is None else options.prune,
             needed=over + 1 if options.pack == "auto" else None,
             jobs=options.jobs,
@@ -611,6 +656,15 @@ def _interpreter(target: Target, trial: Trial) -> Interpreter | RuntimeRoomError
         if trial.interpreter is not None:
             raise
         return problem
+
+
+def _compiler(options: Options, python: Interpreter | RuntimeRoomError | None) -> Path | None:
+    """Returns what makes bytecode: what runs the bundle, or another Python of the version if that is emulated."""
+    if options.bytecode == "none":
+        return None
+    if isinstance(python, interpreter.Interpreter) and python.emulator is None:
+        return python.executable
+    return resolve.interpreters.find(options.target.python)
 
 
 def _code_digest() -> str:

@@ -107,8 +107,10 @@ class Config:
     """Who resolves."""
     compact: Annotated[bool, Strict()] | None = None
     """Whether ELF files are compacted."""
+    bytecode: Literal["auto", "all", "none", "hot"] | None = None
+    """Which Python modules get bytecode."""
     pack: Literal["auto", "never", "all"] | None = None
-    """Whether shared objects are packed."""
+    """Whether shared objects are packed, and modules to make room for bytecode."""
     prune: Annotated[bool, Strict()] | None = None
     """Whether exports that nobody in the bundle needs are taken from what is packed."""
     max_wheel_size: _Size | None = None

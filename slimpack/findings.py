@@ -91,6 +91,13 @@ NOT_PRUNED = Kind(
     what="A shared object keeps the exports that nobody needs: its tables of symbols were not understood.",
     fix="Nothing needs doing: it is packed all the same, and a little larger.",
 )
+NO_BYTECODE = Kind(
+    code="SLP114",
+    name="no-bytecode",
+    severity=Severity.NOTE,
+    what="The bundle has no bytecode, so that each start compiles the modules that it imports.",
+    fix="Install a CPython of the target's version, or name one with --interpreter.",
+)
 INSTALL_CONFLICT = Kind(
     code="SLP107",
     name="install-conflict",
@@ -223,6 +230,7 @@ CATALOGUE = {
         OPTIONAL_LIBRARY,
         NOT_PACKED,
         NOT_PRUNED,
+        NO_BYTECODE,
         INSTALL_CONFLICT,
         PTH_NOT_RUN,
         LOADER_REFUSES,

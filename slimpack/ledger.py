@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from slimpack import findings
 from slimpack.manifest import (
     SCHEMA_VERSION,
+    BytecodeRecord,
     DistributionRecord,
     FileRecord,
     LockRecord,
@@ -16,9 +17,10 @@ from slimpack.manifest import (
     RuleRecord,
     TargetRecord,
     VerificationRecord,
+    by_owner,
     sums,
 )
-from slimpack.model import SLIMPACK, Risk, Severity
+from slimpack.model import Risk, Severity
 from slimpack.plan import KEEP, REMOVE
 
 if TYPE_CHECKING:
@@ -67,6 +69,10 @@ class Entries:
     """What the bundle was built from."""
     verification: VerificationRecord | None = None
     """What was run; None if nothing was."""
+    bytecode: BytecodeRecord | None = None
+    """How the bundle has bytecode; None if it has none."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What is to be said of Python files, by place in the installed tree."""
 
 
 def account(entries: Entries, *, version: str, format: Literal["zip", "directory"]) -> Manifest:  # noqa: A002 -- the field's name
@@ -113,6 +119,7 @@ def account(entries: Entries, *, version: str, format: Literal["zip", "directory
         findings=by_severity(found),
         files=files,
         verification=entries.verification,
+        bytecode=entries.bytecode,
     )
 
 
@@ -148,7 +155,9 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
             executable=file.executable,
             rule=decision.rule,
             overruled=_below(prefix, decision.overruled),
-            note=f"left as it was: {staged.left_as_it_was}" if staged.left_as_it_was else None,
+            note=f"left as it was: {staged.left_as_it_was}"
+            if staged.left_as_it_was
+            else entries.notes.get(file.path),
             cleared_by=decision.clear if staged.cleared else None,
             cleared=staged.cleared,
             packed=staged.packed,
@@ -157,7 +166,7 @@ def _files(entries: Entries) -> Iterable[FileRecord]:
         copied = one.addition.copy_of is not None
         yield FileRecord(
             path=one.path,
-            owner=SLIMPACK,
+            owner=one.addition.owner,
             decision="added",
             size_before=0,
             size_after=one.size,
@@ -184,19 +193,16 @@ def _below(prefix: str, overruled: Overruled | None) -> Overruled | None:
 def _distributions(
     distributions: Sequence[Distribution], files: Sequence[FileRecord]
 ) -> Iterable[DistributionRecord]:
-    before: Counter[str] = Counter()
-    after: Counter[str] = Counter()
-    for file in files:
-        before[file.owner] += file.size_before
-        after[file.owner] += file.size_after
+    sizes = by_owner(files)
     for one in distributions:
+        before, after = sizes.get(one.name, (0, 0))
         yield DistributionRecord(
             name=one.name,
             version=one.version,
             wheel=one.wheel,
             sha256=one.sha256,
-            size_before=before[one.name],
-            size_after=after[one.name],
+            size_before=before,
+            size_after=after,
             requires=one.requires,
             requested=one.requested,
             required_at=one.required_at,

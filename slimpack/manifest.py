@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from slimpack import schema
 from slimpack.errors import BooksError, ManifestError
 from slimpack.model import (
+    SLIMPACK,
     Architecture,
     Finding,
     Kind,
@@ -69,7 +70,7 @@ class DistributionRecord:
     size_before: Size
     """Bytes that it would install."""
     size_after: Size
-    """Bytes of it in the bundle."""
+    """Bytes of it in the bundle, with its bytecode, and with what its packed modules take in their archive."""
     requires: tuple[str, ...] = ()
     """Canonical names of what it needs on the target."""
     requested: bool = False
@@ -85,7 +86,7 @@ class FileRecord:
     path: str
     """Place in the bundle, relative to its root; for a removed file, where it would have been."""
     owner: str
-    """Canonical distribution name, ``(app)`` or ``(slimpack)``."""
+    """Canonical distribution name, ``(app)`` or ``(slimpack)``; of bytecode that of its source."""
     decision: Literal["kept", "compacted", "packed", "removed", "added"]
     """What happened to it."""
     size_before: Size
@@ -101,7 +102,7 @@ class FileRecord:
     overruled: Overruled | None = None
     """The rule that did not get its way, and the kept code that needs the file."""
     note: str | None = None
-    """Why it was added, or why it was left as it was."""
+    """Why it was added, or why it was left as it was, is not packed or has no bytecode."""
     cleared_by: str | None = None
     """Id of the rule that cleared sections of it, so that they read as zeros and take up no space."""
     cleared: Size = 0
@@ -161,6 +162,18 @@ class VerificationRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BytecodeRecord:
+    """How the bundle has bytecode."""
+
+    compiler: str
+    """What made it, such as ``CPython 3.12.4``."""
+    lies: Literal["beside", "packed"]
+    """Whether it lies beside the sources, or is packed with them; what cannot be packed has it beside its source."""
+    reason: str
+    """Why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """The sums. They are computed from the files and checked against the bundle."""
 
@@ -216,6 +229,8 @@ class Manifest:
     """Sorted by path."""
     verification: VerificationRecord | None = None
     """What was run before the bundle was handed over; None if nothing was."""
+    bytecode: BytecodeRecord | None = None
+    """How the bundle has bytecode; None if it has none of slimpack's."""
 
     @property
     def over_limit(self) -> bool:
@@ -229,11 +244,25 @@ class Manifest:
 
     def by_owner(self) -> Mapping[str, tuple[int, int]]:
         """Returns bytes before and after by owner; they sum up to the totals."""
-        sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for file in self.files:
-            sums[file.owner][0] += file.size_before
-            sums[file.owner][1] += file.size_after
-        return {owner: (before, after) for owner, (before, after) in sums.items()}
+        return by_owner(self.files)
+
+
+def by_owner(files: Iterable[FileRecord]) -> dict[str, tuple[int, int]]:
+    """Returns bytes before and after by owner; they sum up to those of the files.
+
+    What packed modules take in their archive is their owners', the rest of it slimpack's.
+
+    Args:
+        files: The records of a bundle.
+    """
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for file in files:
+        sums[file.owner][0] += file.size_before
+        sums[file.owner][1] += file.size_after
+        if file.packed is not None and file.packed.archived:
+            sums[file.owner][1] += file.packed.archived
+            sums[SLIMPACK][1] -= file.packed.archived
+    return {owner: (before, after) for owner, (before, after) in sums.items()}
 
 
 def sums(files: Iterable[FileRecord], *, archive_size: int | None) -> Totals:

@@ -337,6 +337,8 @@ class Addition:
     """The bytes; None when it is a copy."""
     copy_of: str | None = None
     """Path of the file of the installed tree it is a copy of."""
+    owner: str = SLIMPACK
+    """Whose bytes it is counted with."""
     absolute: bool = False
     """Whether the path is relative to the archive's root and not below the target's prefix."""
 
@@ -393,18 +395,20 @@ class ElfFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedFile:
-    """What became of a shared object that was packed."""
+    """What became of a shared object, or of a Python module, that was packed."""
 
     size_before: int
     """Bytes that it had."""
     stored: int
     """Bytes of the packed file that are compressed blocks; the rest is as loaders read it."""
     loaded: int
-    """Bytes that the blocks have once they are loaded."""
+    """Bytes that the blocks have once they are loaded; of a module those of its source."""
     pruned: int = 0
     """Bytes that its tables of symbols are shorter by."""
     symbols: int = 0
     """Number of exports that are gone with them, since nobody in the bundle needs them."""
+    archived: int | None = None
+    """Bytes that source and bytecode of a module take in the archive of packed modules; None for a shared object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -371,7 +371,7 @@ class _Reader:
 
     def _compound(self, node: ast.AST, when: Need) -> None:
         match node:
-            case ast.If() if _is_type_checking(node.test):
+            case ast.If() if is_type_checking(node.test):
                 self._later(node.orelse, when)
             case ast.Try() | ast.TryStar():
                 survived = any(_survives(handler) for handler in node.handlers)
@@ -580,7 +580,8 @@ def _is_own_method(function: ast.expr) -> bool:
     )
 
 
-def _is_type_checking(test: ast.expr) -> bool:
+def is_type_checking(test: ast.expr) -> bool:
+    """Returns whether a condition holds for type checkers only."""
     return _last_name(test) == "TYPE_CHECKING" or (isinstance(test, ast.Constant) and test.value is False)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slimpack import bytecode
 from slimpack.model import Staged
 from slimpack.modules.archive import LOADER, Tier
-from slimpack.modules.pack import LOADER_FILE, Outcome, pack
+from slimpack.modules.pack import LOADER_FILE, Outcome, pack, put
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -97,6 +97,7 @@ def pack_tree(root: Path, python: Python, *, compiled: bool = True, tier: Tier =
         python=python.version,
         jobs=1,
     )
+    put(outcome.stubs, root=root)
     write_tree(root, {one.path: one.content or b"" for one in outcome.additions})
     return outcome
 

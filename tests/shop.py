@@ -45,6 +45,7 @@ class Shop:
             "SLIMPACK_CACHE_DIR": str(folder / "cache"),
             "COLUMNS": "80",
             "SLIMPACK_VERIFY": "0",
+            "SLIMPACK_BYTECODE": "none",
         }
 
     def stock(self, *wheels: Path) -> None:

@@ -381,7 +381,7 @@ def test_programs_find_the_same_as_in_plain_modules(asked: str, kind: str, trees
 
 def test_in_place_of_a_module_lies_one_line(trees: Trees) -> None:
     root, outcome = trees.roots["hot"], trees.outcomes["hot"]
-    packed = {path for path, one in outcome.staged.items() if one.packed}
+    packed = set(outcome.packed)
 
     assert packed == {path for path in TREE if path.endswith(".py")} - {"small.py"}
     assert outcome.left == {"small.py": "it is too small"}
@@ -389,7 +389,7 @@ def test_in_place_of_a_module_lies_one_line(trees: Trees) -> None:
         text = TREE[path]
         line = stub(Module(path=path, source=text.encode() if isinstance(text, str) else text, code=b""))
         assert (root / path).read_bytes() == line
-        assert outcome.staged[path].size == len(line)
+        assert outcome.packed[path].size == len(line)
     assert {one.path for one in outcome.additions} == {
         PLACE,
         LOADER,
@@ -650,7 +650,7 @@ def test_what_the_target_cannot_compile_stays_as_it_is(
     assert "old.py" in outcome.left
     assert (root / "old.py").read_text().startswith("print 'old'")
     assert (root / "new.py").read_bytes() == stub(Module(path="new.py", source=b"x", code=b""))
-    assert bool(outcome.staged["new.py"].packed) != bool(outcome.staged["old.py"].packed)
+    assert list(outcome.packed) == ["new.py"]
 
 
 def test_the_same_tree_packs_to_the_same_bytes(python: Python, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def build(folder: Path, pack: str, *options: str) -> dict[str, Any]:
     given = ["--handler", "app.handler", "--event", str(folder / "event.json"), "--memory", "4096", *options]
     source, output = str(folder / "app"), str(folder / f"{pack}.zip")
     paths = [str(folder / "requirements.txt"), "--source", source, "--output", output]
-    wanted = ["--runtime", "python3.12", "--pack", pack]
+    wanted = ["--runtime", "python3.12", "--pack", pack, "--bytecode", "none"]
     command = [sys.executable, "-m", "slimpack", "build", *paths, *wanted, *given]
     run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert run.returncode in {0, 1}, run.stderr

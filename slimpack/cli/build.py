@@ -89,11 +89,18 @@ _FORMATS = (".json", ".txt")
     "--compact/--no-compact", default=True, help="Drop from ELF files what no loader reads. [default: on]"
 )
 @option(
+    "--bytecode",
+    type=click.Choice(["auto", "all", "none", "hot"]),
+    default="auto",
+    help="Python modules that get bytecode, so that starts need not compile them: all for which there is room, "
+    "all, none, or what --handler imports. [default: auto]",
+)
+@option(
     "--pack",
     type=click.Choice(["auto", "never", "all"]),
     default="auto",
-    help="Store cold parts of shared objects compressed, for a pager to load on first touch: "
-    "as far as the bundle would not fit otherwise, or all. [default: auto]",
+    help="Store cold parts of shared objects compressed, for a pager to load on first touch, and modules in one "
+    "archive with their bytecode: as far as the bundle would not fit otherwise, or all. [default: auto]",
 )
 @option(
     "--prune/--no-prune",
@@ -191,6 +198,7 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         ),
         rules=tuple(given["rules"]),
         compact=given["compact"],
+        bytecode=given["bytecode"],
         pack=given["pack"],
         prune=given["prune"],
         limits=_limits(given["max_wheel_size"], given["max_wheel_ratio"]),

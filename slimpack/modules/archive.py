@@ -159,6 +159,32 @@ def read(archive: bytes) -> Iterator[Module]:
         yield Module(path=path, source=source, code=code)
 
 
+def shares(archive: bytes) -> dict[str, int]:
+    """Returns how many bytes of an archive are each module's, as if its blocks were packed evenly.
+
+    Together they are all blocks; index and head are nobody's.
+
+    Args:
+        archive: What ``write`` made.
+    """
+    _, _, size = _HEAD.unpack_from(archive)
+    index = zlib_ng.decompress(archive[_HEAD.size : _HEAD.size + size])
+    count, modules = _COUNTS.unpack_from(index)
+    middle = _COUNTS.size + count * _BLOCK.size
+    end = middle + modules * _ENTRY.size
+    blocks = list(_BLOCK.iter_unpack(index[_COUNTS.size : middle]))
+    taken: dict[str, int] = {}
+    for path, entry in zip(
+        index[end:].decode().split("\n"), _ENTRY.iter_unpack(index[middle:end]), strict=True
+    ):
+        taken[path] = 0
+        for number, offset, length in (entry[:3], entry[3:6]):
+            _, stored, whole, _ = blocks[number]
+            if length:
+                taken[path] += stored * (offset + length) // whole - stored * offset // whole
+    return taken
+
+
 def _cut(
     modules: Iterable[Module],
     layout: Layout,

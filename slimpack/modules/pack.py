@@ -1,4 +1,4 @@
-"""Packing of modules: in the sandbox, sources give way to stubs, and what they were goes into the archive."""
+"""Packing of modules: sources of the sandbox go into the archive, and stubs take their places."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slimpack.bytecode import HEADER, magic, place
 from slimpack.errors import BooksError
 from slimpack.model import Addition, PackedFile
 from slimpack.modules import archive
-from slimpack.modules.archive import LOADER, PLACE, Module, Tier, stub, write
+from slimpack.modules.archive import LOADER, PLACE, Module, Tier, shares, stub, write
 from slimpack.modules.choose import left_alone, mentions
 from slimpack.output import writing
 
@@ -32,14 +32,16 @@ _LOADER_REASON = "It loads packed modules."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What packing has done."""
+    """What packing makes of modules; the sandbox is as it was until the stubs are put into it."""
 
-    staged: Mapping[str, Staged]
-    """All files, those that were packed as their stubs."""
+    packed: Mapping[str, Staged]
+    """What is packed, as the stubs that will be there, by path."""
+    stubs: Mapping[str, bytes]
+    """Their content."""
     left: Mapping[str, str]
-    """Why modules that were to be packed are as they were, by path."""
+    """Why modules that were to be packed stay as they are, by path."""
     additions: tuple[Addition, ...]
-    """The archive and its loader; none if nothing was packed."""
+    """The archive and its loader; none if nothing is packed."""
 
 
 def pack(
@@ -52,9 +54,9 @@ def pack(
     python: tuple[int, int],
     jobs: int,
 ) -> Outcome:
-    """Packs modules in place.
+    """Packs modules.
 
-    What was packed is read back and compared before the first file is overwritten.
+    What was packed is read back and compared.
 
     Args:
         staged: What is in the sandbox.
@@ -69,7 +71,7 @@ def pack(
 
     Raises:
         BooksError: The archive would not give back what was put in.
-        OutputError: The sandbox cannot be written.
+        OutputError: The sandbox cannot be read.
     """
     with writing(root):
         sources = {path: (root / path).read_bytes() for path in staged if path.endswith(".py")}
@@ -86,19 +88,38 @@ def pack(
             code = bytecode.pycs[path][HEADER:] if bytecode.unavailable is None else b""
             modules.append(Module(path=path, source=source, code=code, tier=tier, read=path in read))
     if not modules:
-        return Outcome(staged=staged, left=left, additions=())
+        return Outcome(packed={}, stubs={}, left=left, additions=())
     content = write(modules, magic=magic(python) if bytecode.unavailable is None else bytes(4), jobs=jobs)
     if [replace(one, tier=Tier.HOT, read=False) for one in modules] != list(archive.read(content)):
         raise BooksError("the archive of packed modules would not give back what was put in", where=PLACE)
-    after = dict(staged)
-    for one in modules:
-        text = stub(one)
-        with writing(root / one.path):
-            (root / one.path).write_bytes(text)
-        digest = hashlib.sha256(text).hexdigest()
-        packed = PackedFile(size_before=len(one.source), stored=0, loaded=len(one.source))
-        after[one.path] = replace(staged[one.path], size=len(text), sha256=digest, packed=packed)
-    return Outcome(staged=after, left=left, additions=tuple(_additions(content, bytecode, python)))
+    packed: dict[str, Staged] = {}
+    stubs = {one.path: stub(one) for one in modules}
+    for path, share in shares(content).items():
+        text, size = stubs[path], len(sources[path])
+        packed[path] = replace(
+            staged[path],
+            size=len(text),
+            sha256=hashlib.sha256(text).hexdigest(),
+            packed=PackedFile(size_before=size, stored=0, loaded=size, archived=share),
+        )
+    return Outcome(
+        packed=packed, stubs=stubs, left=left, additions=tuple(_additions(content, bytecode, python))
+    )
+
+
+def put(stubs: Mapping[str, bytes], *, root: Path) -> None:
+    """Puts stubs into the places of the modules that are packed.
+
+    Args:
+        stubs: By path of the module.
+        root: Folder of the sandbox that the installed tree is in.
+
+    Raises:
+        OutputError: The sandbox cannot be written.
+    """
+    with writing(root):
+        for path, text in stubs.items():
+            (root / path).write_bytes(text)
 
 
 def _no_code(path: str, source: bytes, bytecode: Bytecode) -> str | None:

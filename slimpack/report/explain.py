@@ -51,7 +51,13 @@ def _lines(file: FileRecord, reasons: dict[str, str], prefix: str) -> Iterator[s
         yield f"{mebibytes(file.cleared)} cleared by {file.cleared_by}: {reasons.get(file.cleared_by, '')}"
     if file.packed is not None:
         one = file.packed
-        yield f"packed from {mebibytes(one.size_before)}: cold parts are loaded when they are touched"
+        if one.archived is None:
+            yield f"packed from {mebibytes(one.size_before)}: cold parts are loaded when they are touched"
+        else:
+            yield (
+                f"packed from {mebibytes(one.size_before)}: source and bytecode take {mebibytes(one.archived)} of "
+                "slimpack.libs/modules, and this is what loads them"
+            )
         if one.symbols:
             yield f"pruned: {one.symbols:,} exports that nobody in the bundle needs, {mebibytes(one.pruned)} of tables"
     if file.note:

@@ -37,6 +37,9 @@ _BAR = 40
 _SHOWN = 6
 """Files or findings of one kind shown one by one."""
 
+_BYTECODE = "bytecode"
+"""The rule of files that were compiled."""
+
 _ANSWER = 200
 """Characters of an answer that are shown."""
 
@@ -58,6 +61,7 @@ def text(manifest: Manifest, *, name: str, width: int = 80, color: bool = False)
         _rules(manifest, width),
         _overruled(manifest.files),
         _repairs(manifest.files),
+        _bytecode(manifest),
         _ran(manifest),
         findings_block(manifest.findings),
         _help(manifest) if manifest.over_limit else None,
@@ -141,14 +145,23 @@ def _compacted(file: FileRecord) -> int:
     return file.size_before - size - file.cleared
 
 
+def _packed(file: FileRecord) -> int:
+    """Returns the bytes that packing has saved, less those that bytecode takes now."""
+    one = file.packed
+    return 0 if one is None else one.size_before - file.size_after - (one.archived or 0)
+
+
 def _rules(manifest: Manifest, width: int) -> RenderableType | None:
     rows = [(safe(rule.id), rule.files, rule.bytes) for rule in manifest.rules if rule.files]
     compacted = [saved for file in manifest.files if (saved := _compacted(file))]
-    packed = [file.packed.size_before - file.size_after for file in manifest.files if file.packed]
+    packed = [_packed(file) for file in manifest.files if file.packed and file.packed.archived is None]
+    modules = [_packed(file) for file in manifest.files if file.packed and file.packed.archived is not None]
     if compacted:
         rows.append(("compaction of ELF files", len(compacted), sum(compacted)))
     if packed:
         rows.append(("packing of shared objects", len(packed), sum(packed)))
+    if modules and sum(modules) > 0:
+        rows.append(("packing of modules", len(modules), sum(modules)))
     if not rows:
         return None
     rows.sort(key=lambda row: -row[2])
@@ -181,8 +194,37 @@ def _overruled(files: Iterable[FileRecord]) -> RenderableType | None:
 
 def _repairs(files: Iterable[FileRecord]) -> RenderableType | None:
     return _section(
-        "Repairs", [f"+ {file.path} ({file.rule}): {file.note}" for file in files if file.decision == "added"]
+        "Repairs",
+        [
+            f"+ {file.path} ({file.rule}): {file.note}"
+            for file in files
+            if file.decision == "added" and file.rule != _BYTECODE
+        ],
     )
+
+
+def _bytecode(manifest: Manifest) -> RenderableType | None:
+    """Returns how the bundle has bytecode."""
+    record = manifest.bytecode
+    if record is None:
+        return None
+    beside = [
+        file.size_after for file in manifest.files if file.decision == "added" and file.rule == _BYTECODE
+    ]
+    modules = [file.packed for file in manifest.files if file.packed and file.packed.archived is not None]
+    lines = []
+    if modules:
+        sources, archived = (
+            sum(sizes) for sizes in zip(*((m.loaded, m.archived or 0) for m in modules), strict=True)
+        )
+        lines.append(
+            f"packed with the sources of {len(modules):,} modules, {mebibytes(sources)}, "
+            f"in {mebibytes(archived)}: {record.reason}"
+        )
+    if beside:
+        why = "" if modules else f": {record.reason}"
+        lines.append(f"beside the sources of {len(beside):,} modules, {mebibytes(sum(beside))}{why}")
+    return _section(f"Bytecode of {safe(record.compiler)}", lines)
 
 
 def _ran(manifest: Manifest) -> RenderableType | None:
