@@ -139,7 +139,7 @@ def exporting(shop: Shop, make_wheel: MakeWheel, make_elf: MakeElf) -> Shop:
     user = f'extern int f(int) __asm__("{NAMES[0]}"); int g(int x) {{ return f(x); }}'
     linked = ("-shared", "-fPIC", "-s", "-Wl,-rpath,$ORIGIN", str(library))
     files: dict[str, bytes | str] = {
-        "cxx/__init__.py": f"NAME = '{NAMES[1]}'\n",
+        "cxx/__init__.py": f"NAME = '{NAMES[1]}'\n" + "# large enough to be packed itself\n" * 20,
         "cxx/libcxx.so": library.read_bytes(),
         "cxx/user.so": make_elf(user, *linked, name="user.so").read_bytes(),
     }
@@ -169,6 +169,14 @@ def test_what_is_packed_exports_no_more_than_the_bundle_needs(exporting: Shop) -
     assert (
         "exports that nobody" in exporting.run("explain", "cxx/libcxx.so", "-m", "out/app.manifest.json").out
     )
+
+
+def test_what_a_packed_module_mentions_stays(exporting: Shop) -> None:
+    exporting.build("--pack", "all", "--bytecode", "all")
+
+    files = exporting.files()
+    assert files["cxx/__init__.py"]["decision"] == "packed"
+    assert files["cxx/libcxx.so"]["packed"]["symbols"] == FUNCTIONS - 2
 
 
 @pytest.mark.parametrize("options", [("--no-prune",), ("--kind", "lambda-layer")])

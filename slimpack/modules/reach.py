@@ -21,8 +21,8 @@ _MAY_IMPORT = re.compile(rb"\bimport\b")
 def reached(start: str, paths: Iterable[str], source: Callable[[str], bytes]) -> tuple[str, ...]:
     """Returns the sources of a module and of all that it imports, about in the order in which a start loads them.
 
-    Both sides of each ``if`` and ``try`` count, and so do functions, by which lazy packages load: without them a quarter
-    of what a handler with ``tf.keras`` loads would be missing; with them a tenth is too much.
+    Both sides of each ``if`` and ``try`` count, and so do functions, by which lazy packages load: without them a
+    quarter of what a handler with ``tf.keras`` loads would be missing; with them a tenth is too much.
 
     Args:
         start: Dotted name of the module.
