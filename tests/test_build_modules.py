@@ -11,6 +11,7 @@ import zipfile
 from contextlib import nullcontext
 from copy import copy
 from importlib.util import MAGIC_NUMBER
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,6 @@ from slimpack.modules.settle import Room, settle
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
     from types import CodeType
 
     from shop import Done
@@ -190,7 +190,7 @@ def test_where_there_is_no_room_modules_are_packed_and_answer_as_plain_ones(coun
         assert (task / path).stat().st_size == file["size_after"] < 200
         assert file["packed"]["loaded"] == file["packed"]["size_before"] == len(UNITS[path])
     assert "packed with the sources of 5 modules" in done.out
-    assert "bytes too much" in " ".join(done.out.split())
+    assert "over its limit without it" in " ".join(done.out.split())
     told = shop.run("explain", "units/tables.py", "-m", "out/app.manifest.json").out
     assert "source and bytecode take" in " ".join(told.split())
     assert shop.files()["units/short.py"]["note"] == "not packed: it is too small"
@@ -275,19 +275,32 @@ class Silent:
     def tell(self, words: str) -> None: ...
 
 
-def test_without_an_interpreter_there_is_no_bytecode_and_the_build_says_so(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text(APP)
-    room = Room(
-        root=tmp_path,
-        staged={"a.py": Staged(path="a.py", size=len(APP), sha256="", compacted=False)},
+def room(root: Path, text: str, compiler: Path | None) -> Room:
+    """Returns a bundle of one module."""
+    (root / "a.py").write_text(text)
+    return Room(
+        root=root,
+        staged={"a.py": Staged(path="a.py", size=len(text), sha256="", compacted=False)},
         owners={"a.py": "a"},
         kept=(),
         target=target.make(runtime=RUNTIME),
         added=0,
         handler="",
-        compiler=None,
+        compiler=compiler,
     )
-    settled = settle(room, "all", "all", jobs=1, progress=Silent())
+
+
+def test_where_nothing_can_be_packed_bytecode_lies_beside(tmp_path: Path) -> None:
+    settled = settle(
+        room(tmp_path, "x = 1\n", Path(sys.executable)), "auto", "all", jobs=1, progress=Silent()
+    )
+
+    assert [one.path for one in settled.additions] == [place("a.py", PYTHON)]
+    assert (settled.packed, settled.findings) == ({}, ())
+
+
+def test_without_an_interpreter_there_is_no_bytecode_and_the_build_says_so(tmp_path: Path) -> None:
+    settled = settle(room(tmp_path, APP, None), "all", "all", jobs=1, progress=Silent())
 
     assert (settled.additions, settled.packed, settled.record) == ((), {}, None)
     (finding,) = settled.findings

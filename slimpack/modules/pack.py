@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from slimpack.bytecode import Bytecode
     from slimpack.model import Staged
 
+RULE = "modules"
+"""Stands as rule at the archive and its loader."""
+
 LOADER_FILE = Path(__file__).with_name(LOADER)
 """What loads packed modules. To have its bytecode in the bundle, compile it with the rest, as ``archive.LOADER``."""
 
@@ -137,12 +140,10 @@ def _no_code(path: str, source: bytes, bytecode: Bytecode) -> str | None:
 
 def _additions(content: bytes, bytecode: Bytecode, python: tuple[int, int]) -> list[Addition]:
     made = [
-        Addition(path=PLACE, rule="pack", reason=_ARCHIVE_REASON, content=content),
-        Addition(path=LOADER, rule="pack", reason=_LOADER_REASON, content=LOADER_FILE.read_bytes()),
+        Addition(path=PLACE, rule=RULE, reason=_ARCHIVE_REASON, content=content),
+        Addition(path=LOADER, rule=RULE, reason=_LOADER_REASON, content=LOADER_FILE.read_bytes()),
     ]
     if LOADER in bytecode.pycs:
         compiled = bytecode.pycs[LOADER]
-        made.append(
-            Addition(path=place(LOADER, python), rule="pack", reason=_LOADER_REASON, content=compiled)
-        )
+        made.append(Addition(path=place(LOADER, python), rule=RULE, reason=_LOADER_REASON, content=compiled))
     return made

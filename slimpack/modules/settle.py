@@ -124,14 +124,16 @@ def settle(
     if packing == "auto" and room.has(beside):
         return beside
     over = beside.size(room.staged) + room.added - room.target.size_limit + 1
-    reason = (
-        "all is to be packed" if packing == "all" else f"beside the sources it is {over:,} bytes too much"
-    )
+    reason = f"beside the sources it is {over:,} bytes too much"
+    if packing == "all":
+        reason = "all is to be packed"
+    elif not room.has(Settled()):
+        reason = "the bundle is over its limit without it"
     with progress.phase("packing modules"):
         packed = _packed(room, made, chosen, hot=hot or _hot(room, sources), reason=reason, jobs=jobs)
     if packed.packed and (wanted != "auto" or room.has(packed) or packed.size(room.staged) < _sizes(room)):
         return packed
-    return beside if wanted != "auto" else _no_room(over)
+    return beside if wanted != "auto" or room.has(beside) else _no_room(over)
 
 
 def _unpacked(room: Room, wanted: Wanted, made: Bytecode, sources: Sequence[str]) -> Settled:

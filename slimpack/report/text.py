@@ -40,6 +40,9 @@ _SHOWN = 6
 _BYTECODE = "bytecode"
 """The rule of files that were compiled."""
 
+_MODULES = "modules"
+"""The rule of the archive of packed modules and its loader."""
+
 _ANSWER = 200
 """Characters of an answer that are shown."""
 
@@ -198,7 +201,7 @@ def _repairs(files: Iterable[FileRecord]) -> RenderableType | None:
         [
             f"+ {file.path} ({file.rule}): {file.note}"
             for file in files
-            if file.decision == "added" and file.rule != _BYTECODE
+            if file.decision == "added" and file.rule not in {_BYTECODE, _MODULES}
         ],
     )
 
