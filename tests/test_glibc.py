@@ -262,7 +262,17 @@ def test_an_example_answers_as_expected_with_everything_packed(example: str, sys
 def build(example: str, system: System, bundle: Path) -> None:
     """Builds an example as a folder, with all libraries packed."""
     arch = "arm64" if system.machine == "aarch64" else "x86_64"
-    options = ("--runtime", system.python, "--arch", arch, "--pack", "all", "--no-verify")
+    options = (
+        "--runtime",
+        system.python,
+        "--arch",
+        arch,
+        "--pack",
+        "all",
+        "--bytecode",
+        "none",
+        "--no-verify",
+    )
     folder = EXAMPLES / example
     files = (folder / "requirements.txt", "--source", folder / "app", "--output", bundle)
     command = (sys.executable, "-m", "slimpack", "build", *options, *files)

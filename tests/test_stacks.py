@@ -160,7 +160,8 @@ def stack(requirements: str, runtime: str = "python3.12", *options: str) -> Iter
     with tempfile.TemporaryDirectory(prefix="slimpack-stack-") as scratch:
         wanted, bundle = Path(scratch, "requirements.txt"), Path(scratch, "bundle")
         wanted.write_text("\n".join(requirements.split()), encoding="utf-8")
-        run = slimpack("build", wanted, "--output", bundle, "--runtime", runtime, *options)
+        plain = ("--bytecode", "none")  # sources are read
+        run = slimpack("build", wanted, "--output", bundle, "--runtime", runtime, *plain, *options)
         assert run.returncode in {0, 1}, run.stderr
         yield Stack(
             python=python,
