@@ -29,6 +29,8 @@ Wanted = Literal["auto", "all", "none", "hot"]
 RULE = "bytecode"
 """Stands as rule at the files that were compiled."""
 
+_FITS = "it fits beside the sources"
+
 _NOT_IMPORTED = (".dist-info/", ".data/")
 """Ends of folders whose files nobody imports."""
 
@@ -106,7 +108,7 @@ def settle(
     if wanted == "none" or not sources:
         return Settled()
     hot = _hot(room, sources) if wanted == "hot" else None
-    chosen = sources if hot is None else [path for path in sources if path in set(hot)]
+    chosen = sources if hot is None else sorted(hot)
     with progress.phase("compiling Python files"):
         made = compile_all(
             {path: room.root / path for path in chosen} | {LOADER: LOADER_FILE},
@@ -120,7 +122,7 @@ def settle(
         return Settled(findings=(findings.NO_BYTECODE.at(room.target.runtime, made.unavailable),))
     if packing == "never":
         return _unpacked(room, wanted, made, sources)
-    beside = _beside(room, made, chosen, "it fits beside the sources")
+    beside = _beside(room, made, chosen, _FITS)
     if packing == "auto" and room.has(beside):
         return beside
     over = beside.size(room.staged) + room.added - room.target.size_limit + 1
@@ -133,21 +135,23 @@ def settle(
         packed = _packed(room, made, chosen, hot=hot or _hot(room, sources), reason=reason, jobs=jobs)
     if packed.packed and (wanted != "auto" or room.has(packed) or packed.size(room.staged) < _sizes(room)):
         return packed
-    return beside if wanted != "auto" or room.has(beside) else _no_room(over)
+    return beside if room.has(beside) else _too_large(beside, wanted, over)
 
 
 def _unpacked(room: Room, wanted: Wanted, made: Bytecode, sources: Sequence[str]) -> Settled:
     """Returns what is done where nothing may be packed: as much as there is room for, in the end nothing."""
-    beside = _beside(room, made, sources, "it fits beside the sources")
-    if wanted != "auto" or room.has(beside):
-        return beside
-    some = _beside(room, made, _hot(room, sources), "for what the handler imports it fits beside the sources")
-    if room.has(some):
-        return some
-    return _no_room(some.size(room.staged) + room.added - room.target.size_limit + 1)
+    some = _beside(room, made, sources, _FITS)
+    if wanted == "auto" and not room.has(some):
+        some = _beside(room, made, _hot(room, sources), f"for what the handler imports {_FITS}")
+    over = some.size(room.staged) + room.added - room.target.size_limit + 1
+    return some if over <= 0 else _too_large(some, wanted, over)
 
 
-def _no_room(over: int) -> Settled:
+def _too_large(some: Settled, wanted: Wanted, over: int) -> Settled:
+    """Returns what is done with bytecode that does not fit: it is there if the user insists."""
+    if wanted != "auto":
+        record = replace(some.record, reason="it is wanted, and does not fit") if some.record else None
+        return replace(some, record=record)
     problem = findings.NO_BYTECODE.at(
         "bytecode",
         f"the bundle would be {over:,} bytes too large",
@@ -171,14 +175,13 @@ def _is_imported(path: str, room: Room) -> bool:
 
 
 def _hot(room: Room, sources: Sequence[str]) -> tuple[str, ...]:
-    """Returns the sources that the handler imports; all of them where that cannot be told."""
-
-    def source(path: str) -> bytes:
-        return (room.root / path).read_bytes()
-
+    """Returns those of the sources that the handler imports; all of them where that cannot be told."""
     module = room.handler.rpartition(".")[0].replace("/", ".")
+    paths = [path for path in room.staged if path.endswith(".py")]
+    wanted = set(sources)
     with writing(room.root):
-        return (module and reached(module, sources, source)) or tuple(sources)
+        found = reached(module, paths, lambda path: (room.root / path).read_bytes()) if module else ()
+    return tuple(path for path in found or sources if path in wanted)
 
 
 def _beside(room: Room, made: Bytecode, sources: Iterable[str], reason: str) -> Settled:
