@@ -405,7 +405,7 @@ def _fill(
     added = tuple(_add(one, sandbox, target) for one in (*final.additions, *closed.repairs))
     settled = _settle(job, tree, root, sum(one.size for one in added), progress)
     size = sum(one.size for one in added) + settled.size(tree.staged)
-    packed = _pack(job, tree, sandbox, size, added, progress)
+    packed = _pack(job, tree, added, sandbox=sandbox, size=size, progress=progress)
     # Only now: who looks for the names that modules mention, to prune what is packed, found them in their sources.
     put(settled.stubs, root=root)
     added += tuple(_add(one, sandbox, target) for one in (*settled.additions, *packed.additions))
@@ -447,7 +447,7 @@ def _kept(tree: _Tree) -> set[str]:
 
 
 def _pack(
-    job: _Job, tree: _Tree, sandbox: Path, size: int, added: Sequence[Added], progress: Progress
+    job: _Job, tree: _Tree, added: Sequence[Added], *, sandbox: Path, size: int, progress: Progress
 ) -> packing.Outcome:
     """Packs as many shared objects as is wanted, of a bundle that would have so many bytes."""
     options = job.options
