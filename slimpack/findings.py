@@ -22,16 +22,34 @@ class Kind:
     fix: str
     """What usually helps."""
 
-    def at(self, place: str, message: str, fix: str | None = None) -> Finding:
+    def at(
+        self,
+        place: str,
+        message: str,
+        fix: str | None = None,
+        *,
+        severity: Severity | None = None,
+        actual: int | None = None,
+        limit: int | None = None,
+    ) -> Finding:
         """Returns a finding of this kind.
 
         Args:
             place: Where: a path, a package, a requirements line.
             message: What was found, one sentence.
             fix: What helps here, if it is narrower than the kind's own fix.
+            severity: How much it matters here, if that is not the kind's own.
+            actual: Bytes that there are.
+            limit: Bytes that there may be.
         """
         return Finding(
-            code=self.code, severity=self.severity, message=message, place=place, fix=fix or self.fix
+            code=self.code,
+            severity=severity or self.severity,
+            message=message,
+            place=place,
+            fix=fix or self.fix,
+            actual=actual,
+            limit=limit,
         )
 
 

@@ -459,3 +459,7 @@ class Finding:
     """Where: a path, a package, a requirements line."""
     fix: str | None = None
     """What the user can do."""
+    actual: int | None = None
+    """Bytes that there are, where it is about a size."""
+    limit: int | None = None
+    """Bytes that there may be."""
