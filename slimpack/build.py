@@ -14,7 +14,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from slimpack import __version__, findings, guard, packing, plan, repair, resolve
+from slimpack import __version__, findings, guard, plan, profile, repair, resolve
 from slimpack.archive import COMPRESSOR, Member, write_zip
 from slimpack.assemble import add, assemble, install
 from slimpack.elf import closure
@@ -29,12 +29,11 @@ from slimpack.manifest import (
     to_json,
 )
 from slimpack.model import SLIMPACK, Need, Reference, Severity
-from slimpack.modules.pack import put
-from slimpack.modules.settle import Room, Settled, settle
 from slimpack.output import claim, is_zip, writing
 from slimpack.plan import Wishes
 from slimpack.rules import load_rules
 from slimpack.runtime import interpreter
+from slimpack.settle import Room, settle
 from slimpack.source import read_source
 from slimpack.stock import take
 from slimpack.verify.modules import top_level
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from slimpack.cache import Cache
-    from slimpack.manifest import BytecodeRecord, Manifest
+    from slimpack.manifest import Manifest
     from slimpack.model import (
         Addition,
         Finding,
@@ -58,12 +57,13 @@ if TYPE_CHECKING:
         Staged,
         Target,
     )
-    from slimpack.modules.settle import Wanted
     from slimpack.output import Claim
     from slimpack.packing import Pack
+    from slimpack.profile import Profile
     from slimpack.progress import Progress
     from slimpack.rules import RuleBook
     from slimpack.runtime.interpreter import Interpreter
+    from slimpack.settle import Compiled, Settled
     from slimpack.stock import Stock
     from slimpack.verify.run import Trial
 
@@ -106,10 +106,12 @@ class Options:
     """Folders with rules of the user's own."""
     compact: bool = True
     """Whether ELF files are compacted."""
-    bytecode: Wanted = "auto"
+    bytecode: Compiled = "auto"
     """Which Python modules get bytecode."""
     pack: Pack = "auto"
     """Whether shared objects are packed, and modules to make room for bytecode."""
+    profile: Profile | None = None
+    """What runs of the handler have used; None if nobody looked."""
     prune: bool | None = None
     """Whether exports that nobody in the bundle needs are taken from what is packed; None for: unless others may load
     its libraries, as those of a layer."""
@@ -285,6 +287,7 @@ class _Job:
             if self.compiler is None
             else [str(self.compiler), self.compiler.stat().st_mtime_ns],
             "pack": options.pack,
+            "profile": None if options.profile is None else _sha256(profile.to_json(options.profile)),
             "prune": options.prune,
             "limits": asdict(options.limits),
             "source": [(file.path, file.sha256, file.executable) for file in self.source],
@@ -346,8 +349,9 @@ def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> tuple[
             offers=plan.offers(tree.plan, stock.inventory, job.book, target),
             lock=job.lock_record,
             verification=_record(verdict) if verdict.ran else None,
-            bytecode=filled.bytecode,
-            notes=filled.notes,
+            bytecode=filled.settled.bytecode,
+            fit=filled.settled.fit,
+            notes=filled.settled.notes,
         ),
         version=__version__,
         format="zip" if options.zipped else "directory",
@@ -376,10 +380,8 @@ class _Filled:
     """What slimpack added."""
     findings: tuple[Finding, ...]
     """What the closure check found, and what could not be packed or compiled."""
-    notes: Mapping[str, str]
-    """What is to be said of Python files, by place in the installed tree."""
-    bytecode: BytecodeRecord | None
-    """How there is bytecode; None if there is none."""
+    settled: Settled
+    """What became of modules and shared objects."""
     sandbox: Path
     """The folder."""
 
@@ -403,69 +405,35 @@ def _fill(
         optional=plan.optional_libraries(tree.plan, job.book),
     )
     added = tuple(_add(one, sandbox, target) for one in (*final.additions, *closed.repairs))
-    settled = _settle(job, tree, root, sum(one.size for one in added), progress)
-    size = sum(one.size for one in added) + settled.size(tree.staged)
-    packed = _pack(job, tree, added, sandbox=sandbox, size=size, progress=progress)
-    # Only now: who looks for the names that modules mention, to prune what is packed, found them in their sources.
-    put(settled.stubs, root=root)
-    added += tuple(_add(one, sandbox, target) for one in (*settled.additions, *packed.additions))
+    settled = _settle(job, tree, added, sandbox=sandbox, progress=progress)
+    added += tuple(_add(one, sandbox, target) for one in settled.additions)
     _set_folder_modes(sandbox)
     return _Filled(
-        tree=replace(tree, staged={**packed.staged, **settled.packed}),
+        tree=replace(tree, staged=settled.staged),
         added=added,
-        notes=settled.notes,
-        bytecode=settled.record,
-        findings=(
-            *closed.findings,
-            *settled.findings,
-            *(findings.NOT_PACKED.at(path, reason) for path, reason in packed.refused.items()),
-            *(findings.NOT_PRUNED.at(path, reason) for path, reason in packed.unpruned.items()),
-        ),
+        settled=settled,
+        findings=(*closed.findings, *settled.findings),
         sandbox=sandbox,
     )
 
 
-def _settle(job: _Job, tree: _Tree, root: Path, added: int, progress: Progress) -> Settled:
-    """Decides what becomes of the modules."""
+def _settle(job: _Job, tree: _Tree, added: Sequence[Added], *, sandbox: Path, progress: Progress) -> Settled:
+    """Gives modules and shared objects the forms with which the bundle fits and starts soonest."""
     options = job.options
     room = Room(
-        root=root,
+        root=sandbox / options.target.prefix,
         staged=tree.staged,
         owners={one.file.path: one.file.owner for one in tree.plan.decisions if one.keep},
-        kept=_kept(tree),
+        kept={one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP},
         target=options.target,
-        added=added,
+        others={f"{SLIMPACK}/{one.path}": sandbox / one.path for one in added},
+        added=sum(one.size for one in added),
         handler=options.handler,
         compiler=job.compiler,
+        profile=options.profile,
+        prune=options.target.kind != "lambda-layer" if options.prune is None else options.prune,
     )
     return settle(room, options.bytecode, options.pack, jobs=options.jobs, progress=progress)
-
-
-def _kept(tree: _Tree) -> set[str]:
-    """Returns what the user's own patterns keep."""
-    return {one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP}
-
-
-def _pack(
-    job: _Job, tree: _Tree, added: Sequence[Added], *, sandbox: Path, size: int, progress: Progress
-) -> packing.Outcome:
-    """Packs as many shared objects as is wanted, of a bundle that would have so many bytes."""
-    options = job.options
-    over = size + len(packing.pager(options.target).content or b"") - options.target.size_limit
-    if options.pack == "never" or (options.pack == "auto" and size < options.target.size_limit):
-        return packing.Outcome(staged=tree.staged, refused={}, unpruned={}, additions=())
-    with progress.phase("packing shared objects"):
-        return packing.pack_all(
-            tree.staged,
-            root=sandbox / options.target.prefix,
-            target=options.target,
-            others={f"{SLIMPACK}/{one.path}": sandbox / one.path for one in added},
-            kept=_kept(tree),
-            prune=options.target.kind != "lambda-layer" if options.prune is None else options.prune,
-            needed=over + 1 if options.pack == "auto" else None,
-            jobs=options.jobs,
-            progress=progress.advance,
-        )
 
 
 def _verify(job: _Job, stock: Stock, filled: _Filled, cache: Cache, progress: Progress) -> Verdict:

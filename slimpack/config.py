@@ -25,7 +25,7 @@ FILES = ("slimpack.toml", "pyproject.toml")
 TABLE = "slimpack"
 """Name of our table below ``[tool]`` of a ``pyproject.toml``."""
 
-_PATHS = ("source", "rules", "output", "cache_dir", "event", "expect", "interpreter")
+_PATHS = ("source", "rules", "output", "cache_dir", "event", "expect", "interpreter", "profile")
 """Options that name files; in a configuration file they are relative to it."""
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -111,6 +111,8 @@ class Config:
     """Which Python modules get bytecode."""
     pack: Literal["auto", "never", "all"] | None = None
     """Whether shared objects are packed, and modules to make room for bytecode."""
+    profile: _Texts = ()
+    """Files with profiles of the handler."""
     prune: Annotated[bool, Strict()] | None = None
     """Whether exports that nobody in the bundle needs are taken from what is packed."""
     max_wheel_size: _Size | None = None

@@ -12,6 +12,7 @@ from slimpack.manifest import (
     BytecodeRecord,
     DistributionRecord,
     FileRecord,
+    FitRecord,
     LockRecord,
     Manifest,
     RuleRecord,
@@ -71,6 +72,8 @@ class Entries:
     """What was run; None if nothing was."""
     bytecode: BytecodeRecord | None = None
     """How the bundle has bytecode; None if it has none."""
+    fit: FitRecord | None = None
+    """How the forms of modules and shared objects were chosen."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """What is to be said of Python files, by place in the installed tree."""
 
@@ -87,11 +90,14 @@ def account(entries: Entries, *, version: str, format: Literal["zip", "directory
     totals = sums(files, archive_size=None)
     found = list(entries.findings)
     target = entries.target
-    if totals.size_after >= target.size_limit:
+    if totals.size_after >= target.room:
+        reserved = f", {target.reserve:,} of {target.size_limit:,} being reserved" if target.reserve else ""
         found.append(
             findings.OVER_LIMIT.at(
                 target.kind,
-                f"{totals.size_after:,} bytes unzipped, must stay below {target.size_limit:,}",
+                f"{totals.size_after:,} bytes unzipped, must stay below {target.room:,}{reserved}",
+                actual=totals.size_after,
+                limit=target.room,
             )
         )
     if not totals.files_after:
@@ -109,6 +115,7 @@ def account(entries: Entries, *, version: str, format: Literal["zip", "directory
             size_limit=target.size_limit,
             prefix=target.prefix,
             upload_limit=target.upload_limit,
+            reserve=target.reserve,
         ),
         lock=entries.lock,
         rules_sha256=entries.book.digest,
@@ -120,6 +127,7 @@ def account(entries: Entries, *, version: str, format: Literal["zip", "directory
         files=files,
         verification=entries.verification,
         bytecode=entries.bytecode,
+        fit=entries.fit,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from slimpack import schema
 from slimpack.errors import BooksError, ManifestError
+from slimpack.fit import FormName  # noqa: TC001 -- pydantic reads the annotation at run time
 from slimpack.model import (
     SLIMPACK,
     Architecture,
@@ -53,6 +54,13 @@ class TargetRecord:
     """Folder of the bundle that the installed tree is in: ``python/`` for a layer."""
     upload_limit: int | None = None
     """Zipped bytes of a direct upload (inclusive)."""
+    reserve: Size = 0
+    """Bytes of the limit that others take: attached layers."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that the bundle itself must stay below (exclusive)."""
+        return self.size_limit - self.reserve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +182,34 @@ class BytecodeRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceRecord:
+    """The form that a module or a shared object got, out of several."""
+
+    path: str
+    """Place in the bundle."""
+    form: FormName
+    """Which one."""
+    price: int
+    """Bytes that this takes more than the smallest form."""
+    worth: float
+    """Milliseconds that a start is expected to take less than with the smallest form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitRecord:
+    """How the forms of modules and shared objects were chosen."""
+
+    usage: str
+    """By what it is known what a start needs."""
+    room: Size
+    """Bytes to stay below."""
+    milliseconds: float
+    """What a cold start is expected to take for all of them; what every form costs alike is not in it."""
+    choices: tuple[ChoiceRecord, ...]
+    """Sorted by path; what could have no other form is not in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """The sums. They are computed from the files and checked against the bundle."""
 
@@ -231,11 +267,13 @@ class Manifest:
     """What was run before the bundle was handed over; None if nothing was."""
     bytecode: BytecodeRecord | None = None
     """How the bundle has bytecode; None if it has none of slimpack's."""
+    fit: FitRecord | None = None
+    """How the forms of modules and shared objects were chosen; None if there was no choice."""
 
     @property
     def over_limit(self) -> bool:
-        """Whether the bundle is not below the target's limit."""
-        return self.totals.size_after >= self.target.size_limit
+        """Whether the bundle is not below the target's limit, less what is reserved."""
+        return self.totals.size_after >= self.target.room
 
     @property
     def failed(self) -> bool:

@@ -47,6 +47,13 @@ class Target:
     """Zipped size in bytes that a direct upload may have (inclusive); None where there is no such thing."""
     end_of_support: date | None
     """Day on which the platform stops supporting the runtime."""
+    reserve: int = 0
+    """Bytes of that limit that others take: attached layers."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that the bundle itself must stay below (exclusive)."""
+        return self.size_limit - self.reserve
 
     @property
     def python(self) -> tuple[int, int]:

@@ -1,13 +1,16 @@
-"""Packing: shared objects of the sandbox are packed, as many as are wanted, largest first."""
+"""Packing: shared objects of the sandbox are packed beside themselves, and take their places if that is chosen."""
 
 from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
+
+from zlib_ng import zlib_ng
 
 from slimpack import ties, workers
 from slimpack.elf.inspect import layout_problems
@@ -21,7 +24,7 @@ from slimpack.model import Addition, PackedFile
 from slimpack.output import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from slimpack.model import Staged, Target
     from slimpack.ties import Ties
@@ -35,21 +38,39 @@ FOLDER = "slimpack.libs"
 _SMALLEST = 64 * 1024
 """Bytes; what is smaller is not packed."""
 
-_LARGE = 32 * 2**20
+LARGE = 32 * 2**20
 """Bytes from which the blocks of a file are compressed side by side, and not the file beside others."""
+
+_SAMPLE, _SAMPLES = 2**16, 32
+"""Bytes and number of the samples that tell how small a file will become."""
+
+_BETTER = 0.85
+"""What the pager's blocks take, of what the samples take."""
 
 _SECONDS = 3600
 """After this long a task counts as hung; the largest known library takes a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """A file to pack."""
+class Wanted:
+    """A shared object, and how it is to be packed."""
 
     path: str
     """Place in the installed tree."""
+    hot: tuple[tuple[int, int], ...] = ()
+    """Runs of addresses, ends excluded, that stay as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A file to pack."""
+
+    wanted: Wanted
+    """Which one, and how."""
     place: Path
     """Where it lies."""
+    new: Path
+    """Where the outcome is to lie."""
     size: int
     """Bytes."""
     jobs: int
@@ -59,7 +80,7 @@ class _Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Packed:
+class Packed:
     """What became of a file."""
 
     size: int
@@ -79,89 +100,153 @@ class Outcome:
     """What packing has done."""
 
     staged: Mapping[str, Staged]
-    """All files, those that were packed with their new sizes."""
+    """What is packed, as it is now, by path."""
     refused: Mapping[str, str]
     """Why files could not be packed, by path."""
     unpruned: Mapping[str, str]
     """Why files could not be pruned, by path."""
     additions: tuple[Addition, ...]
-    """The pager, if anything was packed."""
+    """The pager, if anything is packed."""
 
 
-def pack_all(
-    staged: Mapping[str, Staged],
-    *,
-    root: Path,
-    target: Target,
-    others: Mapping[str, Path],
-    kept: Collection[str],
-    prune: bool,
-    needed: int | None,
-    jobs: int,
-    progress: Callable[[int, int], None],
-) -> Outcome:
-    """Packs shared objects in place, the largest first, until as much is saved as is needed.
+class Packer:
+    """Packs shared objects of a sandbox beside themselves, so that it can be seen what that brings before it is done.
 
-    Each outcome is checked before it takes the place of a file: loaders have to take it, and unpacked it has to be the
-    file that it was made from.
-
-    Args:
-        staged: What is in the sandbox.
-        root: Folder of the sandbox that the installed tree is in.
-        target: Where the bundle will run.
-        others: What else the bundle has, and where it lies, by any names.
-        kept: Paths that are to stay as they are.
-        prune: Whether exports go that nobody in the sandbox needs.
-        needed: Bytes to save; None for as many as can be.
-        jobs: Worker processes.
-        progress: Called with the bytes that are done and those of all candidates.
-
-    Raises:
-        OutputError: The sandbox cannot be written.
+    Each outcome is checked before it is told: loaders have to take it, and unpacked it has to be the file that it was
+    made from.
     """
-    tied: Mapping[str, Ties] | None = {}
-    if prune:
-        tied = ties.find({path: root / path for path in staged} | dict(others))
-    waiting = [
-        _Task(
-            path=one.path,
-            place=root / one.path,
-            size=one.size,
-            jobs=jobs if one.size >= _LARGE else 1,
-            ties=None if tied is None else tied.get(one.path),
+
+    def __init__(
+        self,
+        staged: Mapping[str, Staged],
+        *,
+        root: Path,
+        target: Target,
+        others: Mapping[str, Path],
+        kept: Collection[str],
+        prune: bool,
+        jobs: int,
+    ) -> None:
+        """Notes what there is.
+
+        Args:
+            staged: What is in the sandbox.
+            root: Folder of the sandbox that the installed tree is in.
+            target: Where the bundle will run.
+            others: What else the bundle has, and where it lies, by any names.
+            kept: Paths that are to stay as they are.
+            prune: Whether exports go that nobody in the sandbox needs.
+            jobs: Worker processes.
+        """
+        self._staged, self._root, self._target, self._others = staged, root, target, others
+        self._prune, self._jobs = prune, jobs
+        self._ties: Mapping[str, Ties] | None = None
+        self._lost_ties = False
+        self._numbers: dict[Wanted, int] = {}
+        self._estimates: dict[str, int] = {}
+        self.candidates = tuple(
+            one
+            for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
+            if one.size >= _SMALLEST and one.path not in kept and _is_library(one, target)
         )
-        for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
-        if one.size >= _SMALLEST and one.path not in kept and _is_library(one, target)
-    ]
-    total, done, saved = sum(task.size for task in waiting), 0, 0
-    after, refused, unpruned = dict(staged), dict[str, str](), dict[str, str]()
-    while waiting and (needed is None or saved < needed):
-        batch = _certain(waiting, None if needed is None else needed - saved)
-        del waiting[: len(batch)]
-        for task, result in _packed(batch, jobs):
-            done += task.size
-            progress(done, total)
-            if isinstance(result, workers.Crashed):
-                refused[task.path] = f"the process that packed it died: {result.reason}"
-                _new(task).unlink(missing_ok=True)
-                continue
-            if tied is None:
-                result = replace(result, unpruned="the process that looked for what needs it died")  # noqa: PLW2901
-            if result.refused is not None:
-                refused[task.path] = result.refused
-            if result.unpruned is not None:
-                unpruned[task.path] = result.unpruned
+        """What can be packed, as far as that is known: the largest first."""
+        self.results: dict[Wanted, Packed] = {}
+        """What came of packing so far."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for wanted in self._numbers:
+            self._new(wanted).unlink(missing_ok=True)
+
+    def estimate(self, path: str) -> int:
+        """Returns the bytes that a file is expected to have once it is packed, judged by some of it.
+
+        Raises:
+            OutputError: The sandbox cannot be read.
+        """
+        if path not in self._estimates:
+            size = self._staged[path].size
+            step = max(_SAMPLE, size // _SAMPLES)
+            with writing(self._root), (self._root / path).open("rb") as file:
+                samples = [os.pread(file.fileno(), _SAMPLE, at) for at in range(0, size, step)]
+            share = len(zlib_ng.compress(b"".join(samples), 1)) / sum(map(len, samples))
+            self._estimates[path] = round(size * min(1.0, share * _BETTER))
+        return self._estimates[path]
+
+    def pack(self, wanted: Sequence[Wanted], progress: Callable[[int, int], None]) -> None:
+        """Packs files, large ones one by one, block beside block, and then small ones side by side.
+
+        Args:
+            wanted: Candidates, and how.
+            progress: Called with the bytes that are done and those of all that are wanted.
+
+        Raises:
+            OutputError: The sandbox cannot be written.
+        """
+        if self._prune and self._ties is None and not self._lost_ties:
+            self._ties = ties.find({path: self._root / path for path in self._staged} | dict(self._others))
+            self._lost_ties = self._ties is None
+        for one in wanted:
+            self._numbers.setdefault(one, len(self._numbers))
+        tasks = [self._task(one) for one in wanted]
+        total, done = sum(task.size for task in tasks), 0
+        large, small = [task for task in tasks if task.jobs > 1], [task for task in tasks if task.jobs == 1]
+        for some, jobs in ((large, 1), (small, self._jobs)):
+            for task, result in workers.run(_pack, some, jobs=jobs, timeout_seconds=_SECONDS):
+                done += task.size
+                progress(done, total)
+                self.results[task.wanted] = self._result(task, result)
+
+    def take(self, chosen: Collection[Wanted]) -> Outcome:
+        """Puts what was packed into the places of the files that it was made from.
+
+        Args:
+            chosen: Which of what was packed.
+
+        Raises:
+            OutputError: The sandbox cannot be written.
+        """
+        after: dict[str, Staged] = {}
+        for one in chosen:
+            result = self.results[one]
             if result.facts is not None:
-                saved += task.size - result.size
-                after[task.path] = replace(
-                    staged[task.path], size=result.size, sha256=result.sha256, packed=result.facts
+                with writing(self._root):
+                    self._new(one).replace(self._root / one.path)
+                after[one.path] = replace(
+                    self._staged[one.path], size=result.size, sha256=result.sha256, packed=result.facts
                 )
-    return Outcome(
-        staged=after,
-        refused=dict(sorted(refused.items())),
-        unpruned=dict(sorted(unpruned.items())),
-        additions=(pager(target),) if saved else (),
-    )
+        tried = {one.path: result for one, result in self.results.items() if one in chosen or result.refused}
+        return Outcome(
+            staged=after,
+            refused={path: one.refused for path, one in sorted(tried.items()) if one.refused},
+            unpruned={path: one.unpruned for path, one in sorted(tried.items()) if one.unpruned},
+            additions=(pager(self._target),) if after else (),
+        )
+
+    def _new(self, wanted: Wanted) -> Path:
+        """Returns where a file is written before it takes its place."""
+        place = self._root / wanted.path
+        return place.with_name(f".{place.name}.packed{self._numbers[wanted]}")
+
+    def _task(self, wanted: Wanted) -> _Task:
+        size = self._staged[wanted.path].size
+        return _Task(
+            wanted=wanted,
+            place=self._root / wanted.path,
+            new=self._new(wanted),
+            size=size,
+            jobs=self._jobs if size >= LARGE else 1,
+            ties=self._ties.get(wanted.path) if self._ties else None,
+        )
+
+    def _result(self, task: _Task, result: Packed | workers.Crashed) -> Packed:
+        if isinstance(result, workers.Crashed):
+            return Packed(size=task.size, refused=f"the process that packed it died: {result.reason}")
+        if self._lost_ties and result.facts is not None:
+            return replace(result, unpruned="the process that looked for what needs it died")
+        return result
 
 
 def _is_library(one: Staged, target: Target) -> bool:
@@ -175,73 +260,48 @@ def _is_library(one: Staged, target: Target) -> bool:
     )
 
 
-def _certain(waiting: Sequence[_Task], needed: int | None) -> list[_Task]:
-    """Returns the first files that are all needed, however small they become: the same ones on any machine.
-
-    Args:
-        waiting: Files, the largest first.
-        needed: Bytes to save; None for all that can be.
-    """
-    if needed is None:
-        return list(waiting)
-    batch: list[_Task] = []
-    for task in waiting:
-        if sum(one.size for one in batch) >= needed:
-            break
-        batch.append(task)
-    return batch
-
-
-def _packed(batch: Sequence[_Task], jobs: int) -> Iterator[tuple[_Task, _Packed | workers.Crashed]]:
-    """Packs files: large ones one by one, block beside block, and then small ones side by side."""
-    large, small = [task for task in batch if task.jobs > 1], [task for task in batch if task.jobs == 1]
-    yield from workers.run(_pack, large, jobs=1, timeout_seconds=_SECONDS)
-    yield from workers.run(_pack, small, jobs=jobs, timeout_seconds=_SECONDS)
-
-
-def _pack(task: _Task) -> _Packed:
+def _pack(task: _Task) -> Packed:
     """Packs one file; runs in a worker process."""
-    depth = len(PurePosixPath(task.path).parts) - 1
+    depth = len(PurePosixPath(task.wanted.path).parts) - 1
     folder = "/".join(("$ORIGIN", *[".."] * depth, FOLDER))
-    new = _new(task)
-    with writing(new), task.place.open("rb") as file:
+    with writing(task.new), task.place.open("rb") as file:
         try:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
-                return _checked(task, image, new, folder)
+                return _checked(task, image, folder)
         except NoGainError:
-            return _Packed(size=task.size)
+            return Packed(size=task.size)
         except ElfError as problem:
-            return _Packed(size=task.size, refused=problem.reason)
-        finally:
-            new.unlink(missing_ok=True)
+            task.new.unlink(missing_ok=True)
+            return Packed(size=task.size, refused=problem.reason)
 
 
-def _new(task: _Task) -> Path:
-    """Returns where a file is written before it takes its place."""
-    return task.place.with_name(f".{task.place.name}.packed")
-
-
-def _checked(task: _Task, image: mmap.mmap, new: Path, folder: str) -> _Packed:
-    """Packs a file beside itself, and puts the outcome in its place if that is sound.
+def _checked(task: _Task, image: mmap.mmap, folder: str) -> Packed:
+    """Packs a file beside itself, if that is sound.
 
     Raises:
         ElfError: It cannot be packed.
     """
     pruning, unpruned = _pruned(bytes(image), task.ties)
     content = pruning.image
-    packing = pack(content, pager_folder=folder, jobs=task.jobs, symbols=pruning.symbols, pruned=pruning.size)
+    packing = pack(
+        content,
+        pager_folder=folder,
+        hot=task.wanted.hot,
+        jobs=task.jobs,
+        symbols=pruning.symbols,
+        pruned=pruning.size,
+    )
     digest = hashlib.sha256()
-    with new.open("wb") as output:
+    with task.new.open("wb") as output:
         for chunk in packing.chunks:
             digest.update(chunk)
             output.write(chunk)
-    if problems := layout_problems(new):
+    if problems := layout_problems(task.new):
         raise ElfError(f"packed, {problems[0]}")
-    if unpack(new.read_bytes()) != content:
+    if unpack(task.new.read_bytes()) != content:
         raise ElfError("packed, it would differ")
-    new.chmod(task.place.stat().st_mode & 0o777)
-    new.replace(task.place)
-    return _Packed(
+    task.new.chmod(task.place.stat().st_mode & 0o777)
+    return Packed(
         size=packing.size,
         sha256=digest.hexdigest(),
         facts=PackedFile(

@@ -89,6 +89,7 @@ def make(
     kind: Kind = "lambda",
     glibc: str | None = None,
     size_limit: int | None = None,
+    reserve: int = 0,
 ) -> Target:
     """Returns the target of a build.
 
@@ -99,6 +100,7 @@ def make(
         glibc: Ceiling such as ``2.28``; for kind ``custom`` only, and required there.
         size_limit: Unzipped bytes to stay below; required for ``custom``. For the other kinds it may only
             be lower than the platform's own.
+        reserve: Bytes of the limit that others take, such as attached layers.
 
     Raises:
         UsageError: An unknown runtime, or settings that do not go with the kind.
@@ -143,6 +145,12 @@ def make(
                 where="--max-size",
                 fix="Use a lower limit, or --kind custom for a platform of your own.",
             )
+    if reserve >= limit > 0:
+        raise UsageError(
+            f"{reserve:,} bytes are all of the {limit:,} that there are",
+            where="--reserve",
+            fix="Reserve what the attached layers take.",
+        )
     return Target(
         kind=kind,
         runtime=runtime,
@@ -158,6 +166,7 @@ def make(
         size_limit=limit,
         upload_limit=shape.upload_limit,
         end_of_support=end_of_support,
+        reserve=reserve,
     )
 
 

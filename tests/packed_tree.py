@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slimpack import bytecode
 from slimpack.model import Staged
 from slimpack.modules.archive import LOADER, Tier
-from slimpack.modules.pack import LOADER_FILE, Outcome, pack, put
+from slimpack.modules.pack import LOADER_FILE, examine, pack, put
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from slimpack.bytecode import Bytecode
+    from slimpack.model import Addition
 
 
 _ASK_ALL = """
@@ -76,6 +77,15 @@ class Python:
         return told
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedTree:
+    """What became of a tree."""
+
+    packed: Mapping[str, Staged]
+    additions: tuple[Addition, ...]
+    left: Mapping[str, str]
+
+
 def write_tree(root: Path, files: Mapping[str, str | bytes]) -> Path:
     for path, content in files.items():
         place = root / path
@@ -84,22 +94,26 @@ def write_tree(root: Path, files: Mapping[str, str | bytes]) -> Path:
     return root
 
 
-def pack_tree(root: Path, python: Python, *, compiled: bool = True, tier: Tier = Tier.HOT) -> Outcome:
-    """Packs all modules of a tree in place, and writes what goes with them."""
+def pack_tree(root: Path, python: Python, *, compiled: bool = True, tier: Tier = Tier.HOT) -> PackedTree:
+    """Packs all modules of a tree in place, with or without their code, and writes what goes with them."""
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.py"))
-    made = python.compile(root, paths) if compiled else bytecode.Bytecode(unavailable="not wanted")
+    made = python.compile(root, paths)
+    there = {path: staged(root, path) for path in paths}
+    stock = examine(there, root=root, wanted=paths, bytecode=made)
+    modules = [
+        replace(one, code=one.code if compiled else b"", tier=tier, read=tier is Tier.RAW)
+        for one in stock.modules.values()
+    ]
     outcome = pack(
-        {path: staged(root, path) for path in paths},
-        root=root,
-        wanted=dict.fromkeys(paths, tier),
-        read=paths if tier is Tier.RAW else (),
-        bytecode=made,
+        there,
+        modules,
+        bytecode=made if compiled else bytecode.Bytecode(),
         python=python.version,
         jobs=1,
     )
     put(outcome.stubs, root=root)
     write_tree(root, {one.path: one.content or b"" for one in outcome.additions})
-    return outcome
+    return PackedTree(packed=outcome.packed, additions=outcome.additions, left=stock.left)
 
 
 def staged(root: Path, path: str) -> Staged:

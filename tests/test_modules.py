@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from _pytest.mark import ParameterSet
-
-    from slimpack.modules.pack import Outcome
+    from packed_tree import PackedTree
 
 VERSIONS = [(3, minor) for minor in range(10, 15)]
 
@@ -348,7 +347,7 @@ class Trees:
 
     python: Python
     roots: Mapping[str, Path]
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, PackedTree]
     told: Mapping[str, Mapping[str, str]]
 
 

@@ -15,6 +15,7 @@ import click
 
 from slimpack.cli.cache import cache_limit_of, cache_options, root_of
 from slimpack.cli.inputs import FilePath, config_option, option, placed
+from slimpack.cli.profiles import read_profile
 from slimpack.cli.runs import events_of, function_of, run_options, workers
 from slimpack.cli.terminal import Reporter, color, show, show_json, width
 from slimpack.errors import UsageError
@@ -107,6 +108,14 @@ _FORMATS = (".json", ".txt")
     default=None,
     help="Take from what is packed the C++ symbols that nobody in the bundle needs. [default: on, off for layers]",
 )
+@option(
+    "--profile",
+    multiple=True,
+    type=FilePath(),
+    metavar="FILE",
+    help="What `slimpack trace` saw the handler use, so that a start has that quickly; may be repeated.",
+)
+@option("--reserve", metavar="SIZE", help="Part of the size limit that attached layers take. [default: none]")
 @option("--max-wheel-size", metavar="SIZE", help="Unzipped size a wheel may have. [default: 8GiB]")
 @option(
     "--max-wheel-ratio",
@@ -171,22 +180,25 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
     from slimpack import config, target
     from slimpack.build import Options
     from slimpack.plan import Wishes
+    from slimpack.profile import merge
     from slimpack.resolve import interpreters
 
     kind: Kind = "lambda-layer" if given["layer"] else given["kind"]
     if given["layer"] and given["kind"] not in {"lambda", "lambda-layer"}:
         raise UsageError("--layer contradicts --kind", where="--layer", fix="Give only one of them.")
-    size = given["max_size"]
+    size, reserve = given["max_size"], given["reserve"]
+    made = target.make(
+        runtime=given["runtime"] or interpreters.newest_runtime(),
+        architecture=given["arch"],
+        kind=kind,
+        glibc=given["glibc"],
+        size_limit=None if size is None else config.size(size, where="--max-size"),
+        reserve=0 if reserve is None else config.size(reserve, where="--reserve"),
+    )
     return Options(
         requirements=requirements,
         output=given["output"] or Path("dist", f"{_stem(requirements)}.zip"),
-        target=target.make(
-            runtime=given["runtime"] or interpreters.newest_runtime(),
-            architecture=given["arch"],
-            kind=kind,
-            glibc=given["glibc"],
-            size_limit=None if size is None else config.size(size, where="--max-size"),
-        ),
+        target=made,
         source=given["source"],
         resolver=given["resolver"],
         upgrade=given["upgrade"],
@@ -200,6 +212,7 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         compact=given["compact"],
         bytecode=given["bytecode"],
         pack=given["pack"],
+        profile=merge([read_profile(path, made) for path in given["profile"]]) if given["profile"] else None,
         prune=given["prune"],
         limits=_limits(given["max_wheel_size"], given["max_wheel_ratio"]),
         jobs=given["jobs"] or workers(),

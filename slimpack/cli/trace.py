@@ -9,9 +9,10 @@ import click
 
 from slimpack.cli.cache import cache_options
 from slimpack.cli.inputs import FilePath, config_option, option, placed
+from slimpack.cli.profiles import read_profile
 from slimpack.cli.runs import asked_for, result_of, run_options, staged, target_options
 from slimpack.cli.terminal import Reporter, color, show, show_json, width
-from slimpack.errors import ProfileError, UsageError
+from slimpack.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from slimpack.cli.runs import Asked
     from slimpack.profile import Profile
     from slimpack.report.invoke import Result
-
-_LARGEST = 512 * 2**20
-"""Bytes beyond which a file is no profile; one run of TensorFlow has two million."""
 
 
 @click.command()
@@ -61,9 +59,7 @@ def trace(context: click.Context, /, bundle: Path, **given: Any) -> None:  # noq
         asked = asked_for(context, bundle, given)
         output = given["profile_path"] or _beside(bundle)
         _check_output(output, bundle)
-        earlier = [_read(path) for path in given["merge"]]
-        for path, one in zip(given["merge"], earlier, strict=True):
-            _check_target(one, asked, path)
+        earlier = [read_profile(path, asked.target) for path in given["merge"]]
         result, found = _run(asked, given)
     if found is None or result.failed:
         _show_failure(result, as_json=given["as_json"])
@@ -137,28 +133,3 @@ def _check_output(output: Path, bundle: Path) -> None:
     root = bundle.absolute().resolve()
     if root in (place.resolve(), *place.resolve().parents):
         raise UsageError(f"{output} is the bundle, or in it", where="--output", fix="Name another file.")
-
-
-def _read(path: Path) -> Profile:
-    from slimpack.profile import from_json
-
-    fix = "Give a profile that `slimpack trace` wrote."
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as problem:
-        raise ProfileError(f"cannot be read: {problem.strerror}", where=str(path), fix=fix) from problem
-    if len(content) > _LARGEST:
-        raise ProfileError("too large for a profile", where=str(path), fix=fix)
-    return from_json(content, where=str(path))
-
-
-def _check_target(profile: Profile, asked: Asked, path: Path) -> None:
-    """Refuses a profile of another runtime before anything is run."""
-    if (profile.runtime, profile.architecture) != (asked.target.runtime, asked.target.architecture):
-        raise ProfileError(
-            f"is of {profile.runtime} on {profile.architecture}, "
-            f"the bundle is for {asked.target.runtime} on {asked.target.architecture}",
-            where=str(path),
-            fix="Merge only profiles of the same runtime and processor.",
-        )

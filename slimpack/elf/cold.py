@@ -106,7 +106,13 @@ class Cold:
 
 
 def find_cold(
-    view: memoryview, layout: Layout, dynamic: Dynamic, *, moved: Collection[int], data: bool
+    view: memoryview,
+    layout: Layout,
+    dynamic: Dynamic,
+    *,
+    moved: Collection[int],
+    data: bool,
+    hot: Sequence[tuple[int, int]] = (),
 ) -> tuple[Cold, ...]:
     """Finds the cold pages.
 
@@ -116,6 +122,7 @@ def find_cold(
         dynamic: Its dynamic section.
         moved: Addresses of tables of the dynamic section that nobody will read any more where they are.
         data: Whether data is packed as well, to be loaded with the library.
+        hot: Runs of addresses, ends excluded, that a start is known to touch: they stay raw.
 
     Returns:
         Runs in ascending order that do not touch each other, or differ.
@@ -126,6 +133,7 @@ def find_cold(
         if segment.flags & PF_W and dynamic.get(DT_RELR) is not None:
             continue  # the loader applies these before all other relocations, and so before the hook
         marks = list(_marks(view, layout, segment, dynamic, moved=moved, data=data))
+        marks += ((first, behind, _RAW) for first, behind in hot)
         low = segment.address + -segment.address % page
         high = segment.address + segment.file_size
         if segment.file_size != segment.memory_size:

@@ -120,6 +120,7 @@ def pack(
     block_size: int = BLOCK_SIZE,
     level: int = LEVEL,
     data: bool = True,
+    hot: Sequence[tuple[int, int]] = (),
     jobs: int = 1,
     symbols: int = 0,
     pruned: int = 0,
@@ -132,6 +133,7 @@ def pack(
         block_size: Bytes of a block that is loaded on touch, a multiple of 64 KiB.
         level: Compression level of zstd.
         data: Whether data is packed as well; it is loaded with the library then.
+        hot: Runs of addresses, ends excluded, that stay as they are, since a start is known to touch them.
         jobs: Number of blocks that are compressed at a time.
         symbols: Number of symbols that were pruned before, for the record.
         pruned: Bytes that those had.
@@ -144,7 +146,7 @@ def pack(
     layout = read(view)
     dynamic = _check(layout, view)
     hook = make_hook(view, layout, dynamic, pager_folder)
-    cold = find_cold(view, layout, dynamic, moved=hook.moved, data=data)
+    cold = find_cold(view, layout, dynamic, moved=hook.moved, data=data, hot=hot)
     reach = max(load.end for load in layout.loads)
     kept, ranges, frames = _compressed(view, cold, reach=reach, block_size=block_size, level=level, jobs=jobs)
     if not ranges:

@@ -36,6 +36,9 @@ _BLOCK = struct.Struct("<IIII")
 _ENTRY = struct.Struct("<IIIIIII")
 """Of the code and of the source: number of the block, offset in it, bytes; then the bytes of the stub."""
 
+_SAMPLES = 12
+"""Blocks that tell how small the rest will become."""
+
 _PROGRAM = re.compile(rb"""\b__name__\s*==\s*["']__main__["']""")
 """Code that does something when its module is run as a program."""
 
@@ -135,6 +138,24 @@ def write(modules: Sequence[Module], *, magic: bytes, jobs: int) -> bytes:
     index.append("\n".join(one.path for one in modules).encode())
     table = zlib_ng.compress(b"".join(index), 9)
     return b"".join((_HEAD.pack(MAGIC, int.from_bytes(magic, "little"), len(table)), table, *packed))
+
+
+def expected(layout: Layout, contents: Sequence[bytes]) -> float:
+    """Returns what share of some contents is expected to be left once they are packed, 1 for none.
+
+    Some blocks are packed, spread over all of them: a few megabytes, however much there is.
+
+    Args:
+        layout: How they are cut and packed.
+        contents: In the order in which they would lie beside each other.
+    """
+    if layout.method is Method.STORED or not contents:
+        return 1.0
+    whole = b"".join(contents)
+    count = max(1, len(whole) // layout.bytes)
+    step = max(1, count // _SAMPLES)
+    samples = [whole[start * layout.bytes :][: layout.bytes] for start in range(0, count, step)]
+    return sum(len(_pack(layout, one)) for one in samples) / max(1, sum(map(len, samples)))
 
 
 def read(archive: bytes) -> Iterator[Module]:

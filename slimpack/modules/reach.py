@@ -19,17 +19,18 @@ _MAY_IMPORT = re.compile(rb"\bimport\b")
 
 
 def reached(start: str, paths: Iterable[str], source: Callable[[str], bytes]) -> tuple[str, ...]:
-    """Returns the sources of a module and of all that it imports, about in the order in which a start loads them.
+    """Returns the files of a module and of all that it imports, about in the order in which a start loads them.
 
     Both sides of each ``if`` and ``try`` count, and so do functions, by which lazy packages load: without them a
     quarter of what a handler with ``tf.keras`` loads would be missing; with them a tenth is too much.
 
     Args:
         start: Dotted name of the module.
-        paths: Places of all Python sources in the installed tree.
-        source: Returns the content of one of them.
+        paths: Places of all files in the installed tree.
+        source: Returns the content of a Python source.
     """
-    files = {name: path for path in sorted(paths) if (name := module_name(path))}
+    # as importlib has it, an extension module comes before a source of the same name
+    files = {name: path for path in sorted(paths, key=_suffix_first) if (name := module_name(path))}
     order: dict[str, None] = {}
     waiting = [start]
     while waiting:
@@ -46,8 +47,13 @@ def reached(start: str, paths: Iterable[str], source: Callable[[str], bytes]) ->
             waiting.append(name)  # a package comes before what is in it
         path = files[missing[0]]
         order[path] = None
-        waiting += reversed(list(dict.fromkeys(_imports(source(path), package_of(path)))))
+        if path.endswith(".py"):
+            waiting += reversed(list(dict.fromkeys(_imports(source(path), package_of(path)))))
     return tuple(order)
+
+
+def _suffix_first(path: str) -> tuple[bool, str]:
+    return path.endswith(".so"), path
 
 
 def _imports(source: bytes, package: tuple[str, ...]) -> Iterator[str]:

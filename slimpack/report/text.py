@@ -325,7 +325,7 @@ def _bullet(words: str) -> RenderableType:
 
 
 def _verdict(manifest: Manifest, width: int) -> RenderableType:
-    size, limit = manifest.totals.size_after, manifest.target.size_limit
+    size, limit = manifest.totals.size_after, manifest.target.room
     share = f" ({100 * size / limit:.1f} %)" if limit else ""
     amount = f"{mebibytes(size)} of {mebibytes(limit)}{share}"
     lines = [_bar(manifest, amount, width), _judgement(manifest)]
@@ -338,7 +338,7 @@ def _verdict(manifest: Manifest, width: int) -> RenderableType:
 
 def _judgement(manifest: Manifest) -> Text:
     """Returns in a line whether the bundle fits."""
-    size, limit = manifest.totals.size_after, manifest.target.size_limit
+    size, limit = manifest.totals.size_after, manifest.target.room
     if not manifest.totals.files_after:
         return Text("EMPTY: not one file is left in the bundle", style="bold red")
     if manifest.over_limit:
@@ -349,7 +349,7 @@ def _judgement(manifest: Manifest) -> Text:
 
 def _bar(manifest: Manifest, amount: str, width: int) -> Text:
     """Returns how full the target is as a bar, before the amount or, where there is no room, above it."""
-    size, limit = manifest.totals.size_after, manifest.target.size_limit
+    size, limit = manifest.totals.size_after, manifest.target.room
     beside = min(_BAR, width - len(amount) - 3)
     apart = beside < _BAR // 2
     columns = min(_BAR, width - 2) if apart else beside
