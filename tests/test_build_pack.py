@@ -117,6 +117,68 @@ def test_auto_packs_no_more_than_it_takes_to_fit(coded: Shop) -> None:
     assert "packed" in decisions
 
 
+def test_code_that_a_profile_has_seen_stays_raw(coded: Shop) -> None:
+    # given runs that touched the first pages of one library's code
+    coded.build("--pack", "all")
+    whole = coded.files()["big/one.so"]["size_after"]
+    with zipfile.ZipFile(coded.folder / "out/app.zip") as bundle:
+        image = bundle.read("big/one.so")
+    code = next(one for one in read_packed(image).ranges if one.filter == "x86_64")  # type: ignore[union-attr]
+    segment = {"address": code.address, "pages": 64, "executable": True, "init": [[0, 8, 3]], "invoke": []}
+    library = {"path": "big/one.so", "sha256": None, "init": 3, "invoke": 0, "segments": [segment]}
+    profile = {
+        "schema_version": 1,
+        "slimpack": "0",
+        "runtime": coded.manifest()["target"]["runtime"],
+        "architecture": "x86_64",
+        "runs": [{"bundle": "", "handler": "app.handler", "events": [], "times": 3}],
+        "modules": [],
+        "files": [],
+        "libraries": [library],
+        "not_recorded": [],
+    }
+    (coded.folder / "seen.json").write_text(json.dumps(profile))
+
+    # when
+    done = coded.build("--pack", "all", "--profile", "seen.json")
+
+    # then
+    assert done.code == 0, done.err
+    files = coded.files()
+    assert whole < files["big/one.so"]["size_after"] < files["big/one.so"]["packed"]["size_before"]
+    forms = {one["path"]: one["form"] for one in coded.manifest()["fit"]["choices"]}
+    assert (forms["big/one.so"], forms.get("big/deep/two.so", "packed")) == ("warm", "packed")
+    assert answers(unzipped(coded) / "big/one.so") == answers(coded.folder / "plain0.so")
+    told = coded.run("explain", "--fit", "-m", "out/app.manifest.json")
+    assert "a profile of 3 runs" in told.out
+    assert "packed but for what is touched" in " ".join(told.out.split())
+
+
+def test_what_others_take_of_the_limit_is_left_to_them(coded: Shop) -> None:
+    coded.build("--pack", "never")
+    size = coded.manifest()["totals"]["size_after"]
+
+    fits = coded.build("--pack", "never", "--max-size", "10MiB", "--reserve", str(10 * 2**20 - size - 1))
+    over = coded.build("--pack", "never", "--max-size", "10MiB", "--reserve", str(10 * 2**20 - size))
+    packs = coded.build("--pack", "auto", "--max-size", "10MiB", "--reserve", str(10 * 2**20 - size))
+
+    assert (fits.code, over.code, packs.code) == (0, 1, 0)
+    assert "being reserved" in " ".join(over.out.split())
+    assert coded.manifest()["totals"]["size_after"] < size
+    nothing = coded.build("--max-size", "1MiB", "--reserve", "1MiB")
+    assert nothing.code == 2
+    assert "--reserve" in nothing.err
+
+
+def test_a_profile_of_another_runtime_is_refused(coded: Shop) -> None:
+    (coded.folder / "bad.json").write_text("{}")
+
+    done = coded.build("--profile", "bad.json")
+
+    assert done.code == 2
+    assert "no slimpack profile" in done.err
+
+
 def test_a_file_that_the_user_keeps_is_not_packed(coded: Shop) -> None:
     coded.build("--pack", "all", "--keep", "big/one.so")
 

@@ -25,7 +25,7 @@ from slimpack.elf.dynamic import (
     symbol_count,
 )
 from slimpack.elf.inspect import layout_problems
-from slimpack.elf.layout import PF_W, PT_SLIMPACK, SHT_NOBITS, ElfError, loader_problems, read
+from slimpack.elf.layout import PF_W, PF_X, PT_SLIMPACK, SHT_NOBITS, ElfError, loader_problems, read
 from slimpack.elf.pack import pack
 from slimpack.elf.packed import PAGER, compress, decompress, read_packed
 from slimpack.elf.unpack import unpack
@@ -188,6 +188,27 @@ def test_the_run_path_is_extended_and_no_path_of_others_is_switched_off(
     assert [one for one, _ in paths] == [tag]
     assert string(memoryview(output), layout, dynamic, paths[0][1]).decode() == path
     assert sum(one == DT_NEEDED for one, _ in dynamic.entries) >= 1
+
+
+def test_what_a_start_touches_stays_raw_and_the_rest_is_packed_as_before(make_elf: MakeElf) -> None:
+    # given a library with a run of code that is known to be touched, not at borders of pages
+    image = make(make_elf)
+    code = next(one for one in read(image).loads if one.flags & PF_X)
+    first = code.address - code.address % BLOCK + BLOCK
+    hot = ((first + 100, first + 5000), (first + 2 * BLOCK, first + 2 * BLOCK + 1))
+
+    # when
+    packing = pack(image, pager_folder="$ORIGIN/pager", block_size=BLOCK, level=3, hot=hot)
+
+    # then
+    output = b"".join(packing.chunks)
+    assert unpack(output) == image
+    assert loader_problems(read(output)) == ()
+    assert not any(one.address < end and start < one.end for one in packing.ranges for start, end in hot)
+    cold = read_packed(packed(image))
+    assert cold is not None
+    missing = sum(one.size for one in cold.ranges) - sum(one.size for one in packing.ranges)
+    assert missing == 2 * 0x1000 + 0x1000
 
 
 def test_read_only_data_is_left_raw_on_demand(make_elf: MakeElf) -> None:
