@@ -14,7 +14,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from slimpack import __version__, findings, guard, plan, profile, repair, resolve
+from slimpack import __version__, findings, guard, plan, profile, repair, resolve, untouched
 from slimpack.archive import COMPRESSOR, Member, write_zip
 from slimpack.assemble import add, assemble, install
 from slimpack.elf import closure
@@ -112,6 +112,8 @@ class Options:
     """Whether shared objects are packed, and modules to make room for bytecode."""
     profile: Profile | None = None
     """What runs of the handler have used; None if nobody looked."""
+    drop_cold: bool = False
+    """Whether what no run has used is removed."""
     prune: bool | None = None
     """Whether exports that nobody in the bundle needs are taken from what is packed; None for: unless others may load
     its libraries, as those of a layer."""
@@ -166,6 +168,8 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
         SlimpackError: There is no result, and nothing half-written is left.
     """
     book = load_rules(options.rules)
+    if options.drop_cold:
+        book = book.with_rule(untouched.RULE)
     names = Names.of(options.output)
     plan.check(options.wishes, book)
     python = None if options.trial is None else _interpreter(options.target, options.trial)
@@ -287,6 +291,7 @@ class _Job:
             if self.compiler is None
             else [str(self.compiler), self.compiler.stat().st_mtime_ns],
             "pack": options.pack,
+            "drop_cold": options.drop_cold,
             "profile": None if options.profile is None else _sha256(profile.to_json(options.profile)),
             "prune": options.prune,
             "limits": asdict(options.limits),
@@ -343,6 +348,7 @@ def _make(job: _Job, claimed: Claim, cache: Cache, progress: Progress) -> tuple[
                 *repair.start_up_files(tree.plan, target),
                 *filled.findings,
                 *_elf_findings(tree.staged.values()),
+                *_cold_findings(tree.plan),
                 *verdict.findings,
             ),
             book=job.book,
@@ -504,9 +510,16 @@ def _assemble(
 ) -> _Tree:
     """Writes what is kept, and goes on as long as the guard finds that more has to be."""
     options = job.options
+    cold = (
+        untouched.untouched(inventory, options.profile, prefix=options.target.prefix)
+        if options.drop_cold and options.profile is not None
+        else ()
+    )
 
     def propose(standing: Collection[str] = ()) -> Plan:
-        proposed = plan.propose(inventory, job.book, options.target, options.wishes, standing=standing)
+        proposed = plan.propose(
+            inventory, job.book, options.target, options.wishes, standing=standing, cold=cold
+        )
         return plan.with_needed(proposed, missed)
 
     current = propose()
@@ -558,6 +571,15 @@ def _references(staged: Iterable[Staged]) -> Iterator[Reference]:
         if one.elf is not None:
             for name in one.elf.needed:
                 yield Reference(need=Need.LIBRARY, path=one.path, line=None, target=name)
+
+
+def _cold_findings(made: Plan) -> Iterator[Finding]:
+    """Yields what is risked by having removed what no run has used."""
+    sizes = [one.file.size for one in made.decisions if not one.keep and one.rule == plan.COLD]
+    if sizes:
+        yield findings.DROPPED_COLD.at(
+            "--drop-cold", f"{len(sizes):,} files, {sum(sizes):,} bytes, that no run of the profile has used"
+        )
 
 
 def _add(addition: Addition, sandbox: Path, target: Target) -> Added:

@@ -165,6 +165,13 @@ REMOVED_BUT_NEEDED = Kind(
     what="The configuration removes a file that kept code needs.",
     fix="Take the pattern out, unless you know that the code never runs.",
 )
+DROPPED_COLD = Kind(
+    code="SLP203",
+    name="dropped-cold",
+    severity=Severity.WARNING,
+    what="Files are gone that no run of the profile has used; an event that needs one of them fails.",
+    fix="Trace more events, or build without --drop-cold.",
+)
 OVER_LIMIT = Kind(
     code="SLP301",
     name="over-limit",
@@ -256,6 +263,7 @@ CATALOGUE = {
         NOT_AS_BUILT,
         PATTERN_WITHOUT_MATCH,
         REMOVED_BUT_NEEDED,
+        DROPPED_COLD,
         OVER_LIMIT,
         UPLOAD_NEEDS_S3,
         RUNTIME_UNSUPPORTED,

@@ -11,6 +11,7 @@ from slimpack.errors import ConfigError, RuleError
 from slimpack.model import APP, Action, Addition, Decision, Overruled, Plan, Risk
 from slimpack.rules import COMMON, NAMESPACE, patterns, speaks_of
 from slimpack.schema import suggest
+from slimpack.untouched import RULE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ KEEP = "config:keep"
 
 REMOVE = "config:remove"
 """Stands in for a rule id where the user's own pattern removes a file."""
+
+COLD = RULE.id
+"""Stands at files that no run of a profile has used."""
 
 _WHOLE_FILE = (Action.REMOVE, Action.KEEP)
 """What a rule can want for a file as a whole; one file gets only one of them."""
@@ -49,6 +53,7 @@ def propose(
     wishes: Wishes,
     *,
     standing: Collection[str] = (),
+    cold: Collection[str] = (),
 ) -> Plan:
     """Returns what the rules and the user want, before the guard has looked at it.
 
@@ -58,6 +63,7 @@ def propose(
         target: Where the bundle will run.
         wishes: The user's own patterns and switches.
         standing: Distributions that the guard would not let go as a whole.
+        cold: Files that go unless a rule or the user keeps them.
 
     Raises:
         ConfigError: A wish names a rule that does not exist.
@@ -81,6 +87,8 @@ def propose(
             decision = Decision(
                 file=file, keep=rule is None or rule.action is Action.KEEP, rule=rule.id if rule else None
             )
+        if decision.keep and decision.rule is None and file.path in cold:
+            decision = replace(decision, keep=False, rule=COLD)
         clearing = _claim(file, rules_of.get(file.owner, ()), book, (Action.CLEAR,))
         if clearing and decision.rule != KEEP:
             decision = replace(decision, clear=clearing.id)

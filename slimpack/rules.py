@@ -105,6 +105,10 @@ class RuleBook:
         """The compiled patterns by rule id."""
         return {rule.id: patterns(rule.paths, where=rule.origin) for rule in self.rules}
 
+    def with_rule(self, rule: Rule) -> RuleBook:
+        """Returns a book that has another rule besides."""
+        return RuleBook(rules=(*self.rules, rule), digest=self.digest)
+
     def matching(self, wanted: str) -> tuple[Rule, ...]:
         """Returns the rules with an id, or whose id a shell wildcard matches."""
         return tuple(rule for rule in self.rules if fnmatch.fnmatchcase(rule.id, wanted))

@@ -279,6 +279,36 @@ def test_a_layer_has_its_archive_where_its_modules_are(counter: Counter) -> None
     assert answer(unzipped(shop) / "python")[0] == [5.08, "lazy"]
 
 
+def test_what_no_run_has_used_goes_if_one_insists_and_is_told(counter: Counter) -> None:
+    # given a run that used some of what there is
+    run = ("--handler", "app.handler", "--event", "event.json")
+    tried = ("--source", "app", "--jobs", "1", *run, "--verify")
+    shop = counter.shop
+    (shop.folder / "event.json").write_text('{"inch": 2}')
+    assert shop.build(*tried).code == 0
+    traced = shop.run("trace", "out/app.zip", *run, "-o", "seen.json")
+    assert traced.code == 0, traced.err
+    profile = ("--profile", "seen.json")
+
+    # when
+    done = shop.build(*tried, *profile, "--drop-cold")
+
+    # then
+    assert done.code == 0, done.err
+    files = {path for path, file in shop.files().items() if file["decision"] != "removed"}
+    assert {"units/__init__.py", "units/tables.py", "units/lazy.py", "app.py"} <= files
+    assert not {"units/later.py", "units/unused.py", "units/data.txt", "units/old.py"} & files
+    (finding,) = (one for one in shop.manifest()["findings"] if one["code"] == "SLP203")
+    assert finding["severity"] == "warning"
+    assert "no run of the profile" in finding["message"]
+    assert "profile/cold" in done.out
+    # and without insisting all of it is there
+    shop.build(*tried, *profile)
+    assert {"units/later.py", "units/unused.py", "units/data.txt"} <= set(shop.names())
+    # and not without a run that tries it
+    assert shop.build("--source", "app", *profile, "--drop-cold", "--no-verify").code == 2
+
+
 class Silent:
     def phase(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002 -- nobody is told
         return nullcontext()

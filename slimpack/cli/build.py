@@ -115,6 +115,11 @@ _FORMATS = (".json", ".txt")
     metavar="FILE",
     help="What `slimpack trace` saw the handler use, so that a start has that quickly; may be repeated.",
 )
+@click.option(
+    "--drop-cold",
+    is_flag=True,
+    help="Remove what no run of the profile has used: what other events need of it is missing then.",
+)
 @option("--reserve", metavar="SIZE", help="Part of the size limit that attached layers take. [default: none]")
 @option("--max-wheel-size", metavar="SIZE", help="Unzipped size a wheel may have. [default: 8GiB]")
 @option(
@@ -186,6 +191,14 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
     kind: Kind = "lambda-layer" if given["layer"] else given["kind"]
     if given["layer"] and given["kind"] not in {"lambda", "lambda-layer"}:
         raise UsageError("--layer contradicts --kind", where="--layer", fix="Give only one of them.")
+    if given["drop_cold"] and not (
+        given["profile"] and given["verify"] and given["handler"] and given["event"]
+    ):
+        raise UsageError(
+            "what is removed by a profile has to be tried",
+            where="--drop-cold",
+            fix="Add --profile, --handler and --event, and leave --no-verify out.",
+        )
     size, reserve = given["max_size"], given["reserve"]
     made = target.make(
         runtime=given["runtime"] or interpreters.newest_runtime(),
@@ -214,6 +227,7 @@ def _options(requirements: Path, given: dict[str, Any]) -> Options:
         pack=given["pack"],
         profile=merge([read_profile(path, made) for path in given["profile"]]) if given["profile"] else None,
         prune=given["prune"],
+        drop_cold=given["drop_cold"],
         limits=_limits(given["max_wheel_size"], given["max_wheel_ratio"]),
         jobs=given["jobs"] or workers(),
         dry_run=given["dry_run"],
