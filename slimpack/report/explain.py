@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from slimpack.report.fit import in_words
 from slimpack.report.fold import fold
 from slimpack.report.words import mebibytes, safe
 
@@ -29,11 +30,15 @@ def explanation(manifest: Manifest, files: Sequence[FileRecord], *, width: int, 
     """
     reasons = {rule.id: rule.reason for rule in manifest.rules}
     prefix = manifest.target.prefix
+    choices = {one.path: one for one in manifest.fit.choices} if manifest.fit else {}
     bold, plain = ("\x1b[1m", "\x1b[0m") if color else ("", "")
     shown: list[str] = []
     for file in files:
         shown += (f"{bold}{line}{plain}" for line in fold(safe(file.path), width))
-        for words in _lines(file, reasons, prefix):
+        lines = list(_lines(file, reasons, prefix))
+        if file.path in choices:
+            lines.append(in_words(choices[file.path]))
+        for words in lines:
             shown += (f"  {line}" for line in fold(safe(words), width - 2))
         shown.append("")
     return "\n".join(shown)

@@ -56,6 +56,14 @@ def fitted(record: FitRecord, size: int, *, width: int, color: bool) -> str:
     )
 
 
+def in_words(one: ChoiceRecord) -> str:
+    """Returns what was chosen for one file, and what for."""
+    return (
+        f"chosen form: {_WORDS[one.form]}, {mebibytes(one.price)} more than the smallest, for "
+        f"{duration(one.worth / 1000)} less of a start (`slimpack explain --fit` shows all)"
+    )
+
+
 def _is_module(one: ChoiceRecord) -> bool:
     return one.path.endswith(".py")
 
