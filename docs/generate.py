@@ -10,6 +10,7 @@ import click
 
 from slimpack import manifest, profile
 from slimpack.cli.program import slimpack
+from slimpack.report import data, diff, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,9 @@ def files() -> Iterator[tuple[str, str]]:
     """Yields the generated files: name and content."""
     yield "cli.md", "# Command line\n\nWhat `slimpack VERB --help` says.\n\n" + "\n".join(_sections())
     yield "manifest.schema.json", json.dumps(manifest.json_schema(), indent=2) + "\n"
+    yield "review.schema.json", json.dumps(data.json_schema(), indent=2) + "\n"
+    yield "diff.schema.json", json.dumps(diff.json_schema(), indent=2) + "\n"
+    yield "why.schema.json", json.dumps(why.json_schema(), indent=2) + "\n"
     yield "profile.schema.json", json.dumps(profile.json_schema(), indent=2) + "\n"
 
 

@@ -9,7 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from slimpack.manifest import by_owner
+from slimpack.errors import ManifestError
+from slimpack.manifest import by_owner, sums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 OTHER = "(other)"
 """Owner of files that no distribution of a bundle claims, where only the bundle itself can tell."""
+
+_MOST_DISTRIBUTIONS = 5_000
+"""In one bundle; the largest environments have some hundreds."""
+
+_MOST_NEEDS = 100_000
+"""Of all of them together; ten for each are many."""
 
 Origin = Literal["manifest", "zip", "directory"]
 """Where an account comes from: a manifest, or the files of a bundle that has none."""
@@ -46,6 +53,8 @@ class Account:
     """The processor; None likewise."""
     manifest: Manifest | None = None
     """The manifest; None if there is none."""
+    notes: tuple[str, ...] = ()
+    """What limits the account, as sentences: what the bundle itself could not tell."""
 
     def sizes(self) -> dict[str, int]:
         """Returns bytes in the bundle by owner, those with none left out; they sum up to ``size``."""
@@ -64,13 +73,19 @@ class Account:
         return {name: tuple(sorted(those)) for name, those in needed.items()}
 
 
-def of_manifest(manifest: Manifest, *, name: str) -> Account:
+def of_manifest(manifest: Manifest, *, name: str, where: str | None = None) -> Account:
     """Returns the account that a manifest gives.
 
     Args:
         manifest: The manifest.
         name: What to call the bundle.
+        where: The manifest's file, for messages.
+
+    Raises:
+        ManifestError: Its sums are not those of its files.
     """
+    if (what := _imbalance(manifest)) is not None:
+        raise ManifestError(what, where=where or name, fix="Build the bundle again; don't edit its manifest.")
     return Account(
         name=name,
         origin="manifest",
@@ -82,3 +97,26 @@ def of_manifest(manifest: Manifest, *, name: str) -> Account:
         architecture=manifest.target.architecture,
         manifest=manifest,
     )
+
+
+def _imbalance(manifest: Manifest) -> str | None:
+    """Returns why a manifest cannot be what a build wrote; None if it can."""
+    files = manifest.files
+    if len(manifest.distributions) > _MOST_DISTRIBUTIONS:
+        return f"the manifest lists {len(manifest.distributions):,} packages, more than any real one"
+    if (needs := sum(len(one.requires) for one in manifest.distributions)) > _MOST_NEEDS:
+        return f"the manifest lists {needs:,} needs of packages, more than any real one"
+    if len({file.path for file in files}) != len(files):
+        return "the manifest lists a file twice"
+    if len({one.name for one in manifest.distributions}) != len(manifest.distributions):
+        return "the manifest lists a package twice"
+    if sums(files, archive_size=manifest.totals.archive_size) != manifest.totals:
+        return "the totals of the manifest are not the sums of its files"
+    owned = by_owner(files)
+    if any(
+        owned.get(one.name, (0, 0)) != (one.size_before, one.size_after) for one in manifest.distributions
+    ):
+        return "the sizes of the manifest's packages are not the sums of their files"
+    if any(after < 0 for _, after in owned.values()):
+        return "the manifest has packed more into an archive than the archive has bytes"
+    return None

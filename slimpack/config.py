@@ -8,12 +8,14 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, Strict
+from packaging.utils import canonicalize_name
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from slimpack import schema
 from slimpack.errors import ConfigError, UsageError
+from slimpack.gate import Increase
 from slimpack.model import Architecture, Kind  # noqa: TC001 -- pydantic reads the annotations at run time
 
 if TYPE_CHECKING:
@@ -25,10 +27,14 @@ FILES = ("slimpack.toml", "pyproject.toml")
 TABLE = "slimpack"
 """Name of our table below ``[tool]`` of a ``pyproject.toml``."""
 
-_PATHS = ("source", "rules", "output", "cache_dir", "event", "expect", "interpreter", "profile")
+_PATHS = tuple(
+    ["source", "rules", "output", "cache_dir", "event", "expect", "interpreter", "profile", "baseline"]
+)
 """Options that name files; in a configuration file they are relative to it."""
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+_GROWTH_FIX = "Write it like 5%, 2MiB, or 5%,2MiB."
 
 _LOOKS_LIKE = 0.8
 """Likeness from which the name of a table is taken for a misspelling of ours."""
@@ -51,6 +57,49 @@ def size(text: str | int, *, where: str) -> int:
     return int(float(found[1].replace("_", "")) * unit)
 
 
+def increase(text: str, *, where: str) -> Increase:
+    """Returns a growth.
+
+    Args:
+        text: A share such as ``5%``, a size, or both with a comma between them.
+        where: The option, for the message.
+
+    Raises:
+        UsageError: It is none.
+    """
+    percent, least = 0.0, 0
+    parts = [part.strip() for part in text.split(",")]
+    shares = [part for part in parts if part.endswith("%")]
+    sizes = [part for part in parts if part and part[-1].isalpha()]  # a bare number could be meant as either
+    if len(shares) > 1 or len(sizes) > 1 or len(shares) + len(sizes) != len(parts):
+        raise UsageError(f"{text!r} is no growth", where=where, fix=_GROWTH_FIX)
+    for share in shares:
+        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*%", share, re.ASCII)
+        if found is None:
+            raise UsageError(f"{share!r} is no share", where=where, fix=_GROWTH_FIX)
+        percent = float(found[1])
+    for one in sizes:
+        least = size(one, where=where)
+    return Increase(percent=percent, bytes=least)
+
+
+def package(name: str, *, where: str) -> str:
+    """Returns the canonical form (PEP 503) of a package's name, or of a shell pattern over names.
+
+    Args:
+        name: The name or pattern.
+        where: The option, for the message.
+
+    Raises:
+        UsageError: No package can have such a name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._*?\[\]!-]+|\((?:app|slimpack|other)\)", name, re.ASCII):
+        raise UsageError(
+            f"{name!r} is no name of a package", where=where, fix="Write it like numpy, or nvidia-*."
+        )
+    return canonicalize_name(name)
+
+
 def _bytes(value: object) -> object:
     """Reads a size for pydantic."""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -60,6 +109,42 @@ def _bytes(value: object) -> object:
     except UsageError as problem:
         sentence = "{what}: write it like '200MiB', or in bytes"
         raise PydanticCustomError("size", sentence, {"what": problem.what}) from problem
+
+
+def _growth(value: object) -> object:
+    """Reads a growth for pydantic."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("growth", "a growth is a text such as '5%', '2MiB' or '5%, 2MiB'")
+    try:
+        return increase(value, where="")
+    except UsageError as problem:
+        sentence = "{what}: write it like '5%', '2MiB' or '5%, 2MiB'"
+        raise PydanticCustomError("growth", sentence, {"what": problem.what}) from problem
+
+
+def _package(value: str) -> str:
+    """Reads for pydantic the name of a package, or a pattern over names."""
+    try:
+        return package(value, where="")
+    except UsageError as problem:
+        raise PydanticCustomError("package", "{what}", {"what": problem.what}) from problem
+
+
+def _once(value: object) -> object:
+    """Refuses for pydantic two budgets of one package, in two spellings."""
+    if isinstance(value, dict):
+        spelt: dict[str, str] = {}
+        for name in value:
+            other = spelt.setdefault(canonicalize_name(name), name)
+            if other != name:
+                names = {"one": other, "other": name}
+                raise PydanticCustomError("twice", "'{one}' and '{other}' are one package", names)
+    return value
+
+
+def _failing(value: object) -> object:
+    """Takes for pydantic a budget that is no table for one that fails."""
+    return value if isinstance(value, dict) else {"fail": value}
 
 
 def _listed(value: object) -> object:
@@ -73,6 +158,8 @@ _Text = Annotated[str, Field(min_length=1)]
 _Texts = Annotated[tuple[_Text, ...], BeforeValidator(_listed)]
 _Size = Annotated[int, BeforeValidator(_bytes)]
 _Number = Annotated[int, Strict()]  # or else true would be 1
+_Growth = Annotated[Increase, BeforeValidator(_growth)]
+_Package = Annotated[str, AfterValidator(_package)]
 
 
 def _key(name: str) -> str:
@@ -83,8 +170,58 @@ _CHECKED = ConfigDict(**schema.STRICT, alias_generator=_key, populate_by_name=Tr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_CHECKED)
+class Levels:
+    """A budget of a size: a table with one of these or both, or only the size that fails."""
+
+    warn: _Size | None = None
+    """Bytes beyond which there is a warning."""
+    fail: _Size | None = None
+    """Bytes beyond which the gate fails."""
+
+    def __post_init__(self) -> None:
+        if self.warn is None and self.fail is None:
+            raise PydanticCustomError("levels", "a budget has a warn, a fail, or both")
+        if self.warn is not None and self.fail is not None and self.warn > self.fail:
+            raise PydanticCustomError("levels", "warn is above fail, so that it would never warn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CHECKED)
+class Growths:
+    """A budget of growth: a table with one of these or both, or only the growth that fails."""
+
+    warn: _Growth | None = None
+    """Growth that is warned of."""
+    fail: _Growth | None = None
+    """Growth that fails."""
+
+    def __post_init__(self) -> None:
+        if self.warn is None and self.fail is None:
+            raise PydanticCustomError("levels", "a budget has a warn, a fail, or both")
+        if self.warn is not None and self.fail is not None:
+            warn, fail = self.warn, self.fail
+            if warn.percent >= fail.percent and warn.bytes >= fail.bytes and warn != fail:
+                raise PydanticCustomError("levels", "warn is above fail, so that it would never warn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CHECKED)
+class BudgetTable:
+    """What the gate asks of a bundle, the table ``budget``."""
+
+    total: Annotated[Levels, BeforeValidator(_failing)] | None = None
+    """Of the whole bundle."""
+    increase: Annotated[Growths, BeforeValidator(_failing)] | None = None
+    """Of its growth against the baseline."""
+    packages: Annotated[
+        dict[_Package, Annotated[Levels, BeforeValidator(_failing)]], BeforeValidator(_once)
+    ] = dataclasses.field(default_factory=dict)
+    """By name of the package, or by shell pattern over names."""
+    headroom: _Growth | None = None
+    """What ``slimpack baseline update`` leaves free: a share of the size, a least size, or the larger of both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CHECKED)
 class Config:
-    """The options of ``slimpack build`` that a file can set; None and empty mean unset.
+    """The options of the verbs that a file can set; None and empty mean unset.
 
     In the file the words of a key are joined by hyphens: ``max-size``.
     """
@@ -155,6 +292,14 @@ class Config:
     """Ids of opt-in rules to apply."""
     disable: _Texts = ()
     """Ids of rules not to apply."""
+    reserve: _Size | None = None
+    """Size of attached layers, which count towards the limit, as ``max_size``."""
+    baseline: _Text | None = None
+    """What growth is judged against: a manifest, or a bundle."""
+    forbid: Annotated[tuple[_Package, ...], BeforeValidator(_listed)] = ()
+    """Names of packages that must not be in the bundle, or shell patterns over names."""
+    budget: BudgetTable | None = None
+    """What the gate asks of a bundle."""
 
     def options(self) -> dict[str, Any]:
         """Returns what is set, by option name."""

@@ -73,6 +73,10 @@ class ProfileError(SlimpackError):
     """A file that is no profile, or profiles that speak of different runtimes."""
 
 
+class ForgeError(SlimpackError):
+    """GitHub or GitLab refuses, or cannot be reached."""
+
+
 class BooksError(SlimpackError):
     """The account does not balance: a fault in slimpack, never in its input."""
 

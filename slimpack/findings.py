@@ -12,7 +12,8 @@ class Kind:
     """What all findings of one code have in common."""
 
     code: str
-    """``SLP`` and three digits: 1xx the bundle's content, 2xx rules and configuration, 3xx the target, 4xx runs."""
+    """``SLP`` and three digits: 0xx budgets, 1xx the bundle's content, 2xx rules and configuration, 3xx the target,
+    4xx runs."""
     name: str
     """Short name in kebab case."""
     severity: Severity
@@ -53,6 +54,63 @@ class Kind:
         )
 
 
+TOTAL_OVER_BUDGET = Kind(
+    code="SLP001",
+    name="total-over-budget",
+    severity=Severity.ERROR,
+    what="The unzipped bundle takes more than the budget that is set for it, whatever the target would allow.",
+    fix="Drop what the handler does not need (`slimpack why NAME`), or raise the budget: `slimpack baseline update`.",
+)
+PACKAGE_OVER_BUDGET = Kind(
+    code="SLP002",
+    name="package-over-budget",
+    severity=Severity.ERROR,
+    what="A package takes more of the bundle than the budget that is set for it.",
+    fix="Take a smaller release of it, or raise the budget: `slimpack baseline update`.",
+)
+GROWN_TOO_MUCH = Kind(
+    code="SLP003",
+    name="grown-too-much",
+    severity=Severity.ERROR,
+    what="The bundle has grown by more than is allowed, in percent of the baseline as well as in bytes.",
+    fix="`slimpack diff BASE HEAD` tells what has grown, and why; undo that, or allow more in [budget] increase.",
+)
+FORBIDDEN_PACKAGE = Kind(
+    code="SLP004",
+    name="forbidden-package",
+    severity=Severity.ERROR,
+    what="The bundle has a package that the configuration, or --forbid, does not want in it.",
+    fix="`slimpack why NAME` tells what needs it; require something else, or allow it.",
+)
+BUDGET_WITHOUT_MATCH = Kind(
+    code="SLP005",
+    name="budget-without-match",
+    severity=Severity.ERROR,
+    what="A budget names a package that is not in the bundle, so that it guards nothing.",
+    fix="Correct the name or pattern, or take the budget out.",
+)
+NO_BASELINE = Kind(
+    code="SLP006",
+    name="no-baseline",
+    severity=Severity.ERROR,
+    what="Growth was to be judged, and there is no baseline that could be read.",
+    fix="Give the manifest of a build of the base branch with --baseline FILE.",
+)
+STALE_BASELINE = Kind(
+    code="SLP007",
+    name="stale-baseline",
+    severity=Severity.WARNING,
+    what="The baseline is of another commit than the change begins at, or another version of slimpack built it: the "
+    "comparison shows more than the change.",
+    fix="Build the commit that the change begins at, with this version of slimpack.",
+)
+MISMATCHED_BASELINE = Kind(
+    code="SLP008",
+    name="mismatched-baseline",
+    severity=Severity.ERROR,
+    what="The baseline was built for another runtime, processor or kind of target, so that growth cannot be judged.",
+    fix="Build the base again for the target of the bundle.",
+)
 MISSING_LIBRARY = Kind(
     code="SLP101",
     name="missing-library",
@@ -247,6 +305,14 @@ FAILS_PLAINLY = Kind(
 CATALOGUE = {
     kind.code: kind
     for kind in (
+        TOTAL_OVER_BUDGET,
+        PACKAGE_OVER_BUDGET,
+        GROWN_TOO_MUCH,
+        FORBIDDEN_PACKAGE,
+        BUDGET_WITHOUT_MATCH,
+        NO_BASELINE,
+        STALE_BASELINE,
+        MISMATCHED_BASELINE,
         MISSING_LIBRARY,
         VERSION_ABOVE_CEILING,
         WRONG_ARCHITECTURE,

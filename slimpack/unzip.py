@@ -41,6 +41,9 @@ _HEADER = struct.Struct("<4s5H3I2H")
 _SIGNATURE = b"PK\x03\x04"
 """What a header before the data of an entry begins with (4.3.7)."""
 
+_ENTRY_SIGNATURE = b"PK\x01\x02"
+"""What an entry of the directory begins with (4.3.12)."""
+
 _DIRECTORY_ENTRY = 256
 """Bytes of the directory that an entry may take, on average; it is 46 and the name's (4.3.12)."""
 
@@ -80,6 +83,8 @@ class Limits:
     """Uncompressed bytes of an entry for each compressed one."""
     ratio_floor: int = 16 * 2**20
     """Uncompressed bytes of an entry up to which its ratio does not matter."""
+    links: bool = False
+    """Whether there may be symbolic links, as in a bundle that is only looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,15 +237,19 @@ class _BoundedReader(io.BufferedReader):
     how many there are.
     """
 
-    def __init__(self, raw: io.FileIO, *, bound: int, filename: str) -> None:
+    def __init__(self, raw: io.FileIO, *, bound: int, entries: int, filename: str) -> None:
         super().__init__(raw)
         self._bound = bound
+        self._entries = entries
         self._filename = filename
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > self._bound:
             raise error(self._filename, Fault(entry=None, what="has too many entries", fix=HOSTILE))
-        return super().read(size)
+        found = super().read(size)
+        if (count := found.count(_ENTRY_SIGNATURE)) > self._entries:
+            raise error(self._filename, _too_many(count, self._entries))
+        return found
 
 
 def _open(path: Path, limits: Limits) -> _BoundedReader:
@@ -254,13 +263,17 @@ def _open(path: Path, limits: Limits) -> _BoundedReader:
         what = f"cannot be read: {problem.strerror}"
         fix = "Check its path and its permissions."
         raise error(path.name, Fault(entry=None, what=what, fix=fix)) from problem
-    return _BoundedReader(raw, bound=max(limits.entries * _DIRECTORY_ENTRY, 2**20), filename=path.name)
+    bound = max(limits.entries * _DIRECTORY_ENTRY, 2**20)
+    return _BoundedReader(raw, bound=bound, entries=limits.entries, filename=path.name)
+
+
+def _too_many(count: int, limit: int) -> Fault:
+    return Fault(entry=None, what=f"has {count} entries, more than the limit of {limit}", fix=HOSTILE)
 
 
 def _size_faults(infos: Sequence[zipfile.ZipInfo], limits: Limits) -> Iterator[Fault]:
     if len(infos) > limits.entries:
-        what = f"has {len(infos)} entries, more than the limit of {limits.entries}"
-        yield Fault(entry=None, what=what, fix=HOSTILE)
+        yield _too_many(len(infos), limits.entries)
     if (size := sum(info.file_size for info in infos)) > limits.size:
         what = f"unpacks to {size} bytes, more than the limit of {limits.size}"
         yield Fault(entry=None, what=what, fix=OVER_SIZE)
@@ -274,9 +287,9 @@ def _entry_faults(info: zipfile.ZipInfo, limits: Limits) -> Iterator[Fault]:
         # newer Pythons take the name in Info-ZIP's Unicode path field (0x7075), other readers don't
         yield Fault(entry=name, what="has two names", fix=HOSTILE)
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind == stat.S_IFLNK:
+    if kind == stat.S_IFLNK and not limits.links:
         yield Fault(entry=name, what="is a symbolic link, which no wheel may hold (PEP 427)", fix=HOSTILE)
-    elif kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+    elif kind not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}:
         yield Fault(entry=name, what="is a special file, which no wheel may hold", fix=HOSTILE)
     if info.flag_bits & _ENCRYPTED:
         yield Fault(entry=name, what="is encrypted", fix=REBUILD)

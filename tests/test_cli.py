@@ -216,6 +216,8 @@ def test_names_in_a_manifest_cannot_steer_the_terminal(manifest: Path, cli: Cli,
     for one in plain["files"]:
         one["path"] += "\x1b[2J\x9b31m\u202e\ud800\n"
         one["owner"] += "\x1b[2J\x9b31m\u202e\ud800\n"
+    for one in plain["distributions"]:
+        one["name"] += "\x1b[2J\x9b31m\u202e\ud800\n"
     manifest.write_text(json.dumps(plain))
 
     code, shown, errors = cli(*verb, str(manifest))

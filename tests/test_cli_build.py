@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -122,3 +123,68 @@ def test_a_zip_is_replaced_and_a_foreign_folder_is_not(
 
     assert (zipped, (tmp_path / "app.zip").read_bytes()[:2]) == (0, b"PK")
     assert (folder, (tmp_path / "app" / "mine.txt").read_text()) == (2, "by hand")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (
+            '[budget]\ntotal = "1MiB"\nincrease = "5%"\n[budget.packages]\nhelper = "1MiB"',
+            0,
+            ["2 budgets hold", "growth is not judged without a baseline"],
+        ),
+        (
+            'forbid = ["helper"]\n[budget]\ntotal = { warn = 1 }\n[budget.packages]\ntorch = 1',
+            1,
+            [
+                "error SLP004 requirements.txt:3: helper is forbidden",
+                "error SLP005 slimpack.toml",
+                "warning SLP001",
+            ],
+        ),
+    ],
+    ids=["within", "breached"],
+)
+def test_a_build_is_held_against_the_budgets_of_the_configuration(
+    *, tmp_path: Path, build: Build, make_wheel: MakeWheel, text: str, code: int, words: list[str]
+) -> None:
+    make_wheel("helper", "1.0", {"helper.py": f"text = {'x' * 5000!r}\n"})
+    (tmp_path / "slimpack.toml").write_text(text)
+
+    ended, output, _ = build("--runtime", RUNTIME)
+
+    assert ended == code
+    assert (tmp_path / "dist" / "requirements.zip").is_file()
+    assert [one for one in words if one not in output] == []
+
+
+def test_a_build_is_compared_with_the_baseline_of_the_configuration(
+    tmp_path: Path, build: Build, make_wheel: MakeWheel
+) -> None:
+    make_wheel("helper", "1.0", {"helper.py": "small = 1\n"})
+    ended, output, _ = build("--runtime", RUNTIME)
+    assert ended == 0
+    assert "budget" not in output
+    (tmp_path / "dist" / "requirements.manifest.json").rename(tmp_path / "base.manifest.json")
+    (tmp_path / "slimpack.toml").write_text('baseline = "base.manifest.json"\n[budget]\nincrease = "5%"\n')
+
+    make_wheel("helper", "2.0", {"helper.py": f"text = {'x' * 5000!r}\n"})
+    code, output, errors = build("--runtime", RUNTIME, "--upgrade", "--json")
+
+    assert code == 1
+    assert output.startswith("{")
+    assert "error SLP003 requirements.txt:3: the bundle has grown by" in errors
+
+
+def test_a_build_writes_reports_in_which_findings_have_their_lines(
+    tmp_path: Path, build: Build, make_wheel: MakeWheel
+) -> None:
+    make_wheel("helper", "1.0", {"helper.py": ""})
+    (tmp_path / "slimpack.toml").write_text('forbid = ["helper"]')
+
+    ended, _, _ = build("--runtime", RUNTIME, "--report", "review.json", "--report", "github=lines.txt")
+
+    (finding,) = json.loads((tmp_path / "review.json").read_text())["findings"]
+    assert ended == 1
+    assert (finding["code"], finding["file"], finding["line"]) == ("SLP004", "requirements.txt", 3)
+    assert "::error file=requirements.txt,line=3,title=SLP004" in (tmp_path / "lines.txt").read_text()

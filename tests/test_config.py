@@ -6,6 +6,7 @@ import pytest
 
 from slimpack import config
 from slimpack.errors import ConfigError, UsageError
+from slimpack.gate import Increase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,37 @@ def test_paths_are_relative_to_the_configuration(tmp_path: Path) -> None:
         ("slimpack.toml", "runtime = 3.12", "runtime: input should be a valid string"),
         ("slimpack.toml", "[tool.slimpack]", r"the keys belong at the top of this file, not into \[tool.sl"),
         ("slimpack.toml", "[slimpack]", r"the keys belong at the top of this file, not into \[slimpack\]"),
+        ("slimpack.toml", "reserve = -1", "reserve: -1 is no size"),
+        ("slimpack.toml", 'forbid = ["boto3>=1"]', "forbid.0: 'boto3>=1' is no name of a package"),
+        ("slimpack.toml", "[budgets]", r"unknown key 'budgets' \(did you mean 'budget'\?\)"),
+        ("slimpack.toml", "budget = 3", "budget: input should be"),
+        ("slimpack.toml", "[budget]\ntotl = 3", r"unknown key 'budget.totl' \(did you mean 'total'\?\)"),
+        ("slimpack.toml", "[budget]\ntotal = {wran = 3}", r"'budget.total.wran' \(did you mean 'warn'\?\)"),
+        ("slimpack.toml", "[budget]\ntotal = {}", "budget.total: a budget has a warn, a fail, or both"),
+        ("slimpack.toml", "[budget]\ntotal = {warn = 3, fail = 2}", "budget.total: warn is above fail"),
+        ("slimpack.toml", "[budget]\nincrease = 5", "budget.increase.fail: a growth is a text such as '5%'"),
+        ("slimpack.toml", '[budget]\nincrease = "5"', "budget.increase.fail: '5' is no growth"),
+        ("slimpack.toml", '[budget]\nincrease = "1%, 2%"', "budget.increase.fail: '1%, 2%' is no growth"),
+        ("slimpack.toml", '[budget]\nincrease = {warn = "5%", fail = "2%"}', "increase: warn is above fail"),
+        (
+            "slimpack.toml",
+            '[budget]\nincrease = {fial = "2%"}',
+            r"'budget.increase.fial' \(did you mean 'fail'",
+        ),
+        ("slimpack.toml", '[budget]\nheadroom = "x%"', "budget.headroom: 'x%' is no share"),
+        ("slimpack.toml", "[budget]\npackages = 3", "budget.packages: input should be a valid dictionary"),
+        (
+            "slimpack.toml",
+            '[budget.packages]\nscipy = "much"',
+            "budget.packages.scipy.fail: 'much' is no size",
+        ),
+        ("slimpack.toml", "[budget.packages]\nscipy = []", "budget.packages.scipy.fail: a size is a number"),
+        (
+            "slimpack.toml",
+            "[budget.packages]\nsci_py = 1\nSci-Py = 2",
+            "'sci_py' and 'Sci-Py' are one package",
+        ),
+        ("slimpack.toml", '[budget.packages]\n"a b" = 1', "'a b' is no name of a package"),
         ("pyproject.toml", "[project]", "no .tool.slimpack. in it"),
         ("pyproject.toml", "tool = 3", "no .tool.slimpack. in it"),
         ("pyproject.toml", "[tool]\nslimpack = 3", "is no table"),
@@ -77,6 +109,47 @@ def test_a_configuration_that_cannot_be_read_is_refused(
 
     assert caught.value.where == str(tmp_path / name)
     assert caught.value.fix
+
+
+def test_budgets_are_read(tmp_path: Path) -> None:
+    (tmp_path / "slimpack.toml").write_text(
+        """
+        reserve = "10MiB"
+        baseline = "base.manifest.json"
+        forbid = ["Boto_3", "nvidia-*"]
+        [budget]
+        total = { warn = "1KiB", fail = 2048 }
+        increase = { warn = "2.5%", fail = "5%, 1MiB" }
+        headroom = "2MiB"
+        [budget.packages]
+        Scikit_Learn = "60MiB"
+        "nvidia-*" = { warn = 1 }
+        "(app)" = 7
+        """
+    )
+    read = config.load(None, folder=tmp_path).config
+
+    assert (read.reserve, read.forbid) == (10 * 2**20, ("boto-3", "nvidia-*"))
+    assert read.baseline == str(tmp_path / "base.manifest.json")
+    assert read.budget is not None
+    assert read.budget.total == config.Levels(warn=1024, fail=2048)
+    assert read.budget.increase is not None
+    assert read.budget.increase.warn == Increase(percent=2.5)
+    assert read.budget.increase.fail == Increase(percent=5, bytes=2**20)
+    assert read.budget.headroom == Increase(bytes=2 * 2**20)
+    assert read.budget.packages == {
+        "scikit-learn": config.Levels(fail=60 * 2**20),
+        "nvidia-*": config.Levels(warn=1),
+        "(app)": config.Levels(fail=7),
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "5", "%", "5%,", "-5%", "5 percent", "1e3%", "5%%", "1MiB,2MiB", "5%,1MiB,1%"]
+)
+def test_what_is_no_growth_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        config.increase(text, where="--max-increase")
 
 
 @pytest.mark.parametrize("table", ["tool.slimpak", "tool.Slimpack", "tool.slim-pack", "slimpack"])

@@ -7,9 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+from samples import account_of, book, distribution, file, inventory
 
+from slimpack import config
+from slimpack.account import of_manifest
 from slimpack.errors import SlimpackError
 from slimpack.findings import CATALOGUE
+from slimpack.gate import Budget, Budgets, review
+from slimpack.report.check import text
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,7 +28,17 @@ def generated() -> dict[str, str]:
     return dict(module.files())
 
 
-@pytest.mark.parametrize("name", ["cli.md", "manifest.schema.json", "profile.schema.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cli.md",
+        "manifest.schema.json",
+        "profile.schema.json",
+        "review.schema.json",
+        "diff.schema.json",
+        "why.schema.json",
+    ],
+)
 def test_generated_documents_are_up_to_date(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
 
@@ -56,10 +71,47 @@ def test_every_room_that_the_documentation_names_is_there() -> None:
 def test_the_findings_of_the_catalogue_have_codes_names_and_fixes() -> None:
     assert len({kind.name for kind in CATALOGUE.values()}) == len(CATALOGUE)
     for code, kind in CATALOGUE.items():
-        assert re.fullmatch(r"SLP[1-4]\d\d", code)
+        assert re.fullmatch(r"SLP[0-4]\d\d", code)
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind.name)
         assert kind.what.endswith(".")
         assert kind.fix.endswith(".")
+
+
+def test_the_configuration_that_the_page_on_the_gate_shows_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "pyproject.toml").write_text(shown, encoding="utf-8")
+
+    read = config.load(None, folder=tmp_path).config
+
+    assert read.budget is not None
+    assert list(read.budget.packages) == ["scipy", "nvidia-*", "*"]
+
+
+def test_the_page_on_the_gate_has_all_of_its_findings_and_what_it_prints() -> None:
+    mebibyte = 2**20
+    stock = inventory(
+        file("sklearn/a.so", "scikit-learn", size=30 * mebibyte),
+        file("scipy/a.so", "scipy", size=62 * mebibyte + 1),
+        file("numpy/a.so", "numpy", size=20 * mebibyte),
+        distributions=(
+            distribution("scikit-learn", requires=("numpy", "scipy")),
+            distribution("scipy", requires=("numpy",), requested=False),
+            distribution("numpy", requested=False),
+        ),
+    )
+    budgets = Budgets(
+        reserve=10 * mebibyte,
+        total=Budget(fail=200 * mebibyte),
+        packages={"scipy": Budget(fail=62 * mebibyte)},
+    )
+
+    printed = text(review(of_manifest(account_of(stock, book()), name="app.zip"), budgets))
+
+    page = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    assert f"```\n{printed}```" in page
+    codes = re.findall(r"^\| (SLP\d+) ", page, re.MULTILINE)
+    assert set(codes) >= {code for code in CATALOGUE if code.startswith("SLP0")}
 
 
 def test_every_error_ends_with_a_documented_exit_code() -> None:

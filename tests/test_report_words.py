@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from slimpack.report.words import escaped, mebibytes, safe
+from slimpack.report.words import clipped, escaped, mebibytes, safe
 
 HOSTILE = "a\x1b[2J\r\n\x9b31m\u202e\u2028\ud800\x85b"
 
@@ -12,6 +12,16 @@ HOSTILE = "a\x1b[2J\r\n\x9b31m\u202e\u2028\ud800\x85b"
 def test_a_name_cannot_steer_the_terminal() -> None:
     assert safe(HOSTILE) == "a?[2J???31m????b".replace("?", "\N{REPLACEMENT CHARACTER}")
     assert safe("plain [bold] ünïcödé 数") == "plain [bold] ünïcödé 数"
+
+
+@pytest.mark.parametrize("longest", [3, 4, 10, 99])
+def test_of_a_long_name_both_ends_are_shown(longest: int) -> None:
+    name = "a" + "x" * 200 + "z"
+
+    assert len(clipped(name, longest)) == longest
+    assert clipped(name, longest)[0] + clipped(name, longest)[-1] == "az"
+    assert clipped("abc", longest) == "abc"
+    assert clipped(HOSTILE, 99) == safe(HOSTILE)
 
 
 def test_json_keeps_its_meaning_without_anything_raw() -> None:

@@ -13,9 +13,11 @@ from urllib.parse import unquote
 
 import click
 
+from slimpack.cli.budgets import baseline_of, budgets_of
 from slimpack.cli.cache import cache_limit_of, cache_options, root_of
 from slimpack.cli.inputs import FilePath, config_option, option, placed
 from slimpack.cli.profiles import read_profile
+from slimpack.cli.reports import report_option, reports_of, write_reports
 from slimpack.cli.runs import events_of, function_of, run_options, workers
 from slimpack.cli.terminal import Reporter, color, show, show_json, width
 from slimpack.errors import UsageError
@@ -26,11 +28,8 @@ if TYPE_CHECKING:
 
     from slimpack.build import Options, Outcome
     from slimpack.cache import Cache
-    from slimpack.manifest import Manifest
     from slimpack.verify.run import Trial
     from slimpack.wheel import Limits
-
-_FORMATS = (".json", ".txt")
 
 
 @click.command()
@@ -139,46 +138,49 @@ _FORMATS = (".json", ".txt")
     "--repair-rules", is_flag=True, help="Bring back what a run misses, whatever rule took it, and say so."
 )
 @option("--dry-run", is_flag=True, help="Do everything, then write nothing.")
-@option(
-    "--report",
-    "reports",
-    multiple=True,
-    type=FilePath(),
-    metavar="FILE",
-    help="Also write the report to a file: .txt or .json; may be repeated.",
-)
+@report_option()
 @option("--json", "as_json", is_flag=True, help="Print the manifest instead of the report.")
 @option("-q", "--quiet", is_flag=True, help="No progress, and no report unless it is bad news.")
 @click.pass_context
 def build(context: click.Context, /, requirements: Path, **given: Any) -> None:  # noqa: ANN401 -- click's values
     """Turn REQUIREMENTS into a bundle for AWS Lambda, and account for every byte of it.
 
-    REQUIREMENTS is a requirements.txt, or a pylock.toml. The bundle is written even if it is over the limit;
-    the exit code is 1 then.
+    REQUIREMENTS is a requirements.txt, or a pylock.toml. The bundle is written even if it is over the limit, or
+    over a budget of the configuration; the exit code is 1 then.
     """
+    from slimpack.account import of_manifest
     from slimpack.build import build as run
+    from slimpack.gate import review
     from slimpack.manifest import to_json
+    from slimpack.report.check import addition
     from slimpack.report.text import text
 
     with placed():
         options = _options(requirements, given)
-    for path in given["reports"]:
-        if path.suffix not in _FORMATS:
-            raise UsageError(
-                f"no report of this kind: {path.name}", where="--report", fix="End it with .txt or .json."
-            )
-        _check_report(path)
+        budgets = budgets_of(context, given)
+        baseline = baseline_of(context, given, subject=options.output)
+        reports = reports_of(given["reports"])
     with placed(), Reporter(quiet=given["quiet"]) as progress, _cache(given) as cache:
         outcome = run(options, cache=cache, today=datetime.now(UTC).date(), progress=progress)
     manifest = outcome.manifest
+    judged = review(
+        of_manifest(manifest, name=outcome.bundle_path.name),
+        budgets if baseline is not None else budgets.without_growth(),
+        baseline=baseline,
+    )
+    failed = manifest.failed or judged.verdict.status == "fail"
     if given["as_json"]:
         show_json(to_json(manifest))
-    elif not given["quiet"] or manifest.failed:
+        if failed:
+            click.echo(addition(judged), err=True, nl=False)
+    elif not given["quiet"] or failed:
         show(text(manifest, name=outcome.bundle_path.name, width=width(), color=color()))
+        show(addition(judged, width=width(), color=color()))
+        if baseline is None and budgets.judges_growth:
+            show("growth is not judged without a baseline: `slimpack check --baseline FILE` does\n")
         show(_written(options, outcome))
-    for path in given["reports"]:
-        _write_report(path, manifest, outcome.bundle_path.name)
-    context.exit(1 if manifest.failed else 0)
+    write_reports(reports, judged, folder=Path(os.path.relpath(requirements.parent)).as_posix())
+    context.exit(1 if failed else 0)
 
 
 def _options(requirements: Path, given: dict[str, Any]) -> Options:
@@ -284,32 +286,6 @@ def _cache(given: dict[str, Any]) -> Iterator[Cache]:
         if opened.problem and not given["quiet"]:
             click.echo(f"warning: {opened.problem}", err=True)
         yield opened
-
-
-def _write_report(path: Path, manifest: Manifest, name: str) -> None:
-    from slimpack.manifest import to_json
-    from slimpack.output import writing
-    from slimpack.report.text import text
-
-    content = to_json(manifest) if path.suffix == ".json" else text(manifest, name=name)
-    new = path.with_name(f".{path.name}.new")
-    with writing(path):
-        try:
-            new.write_text(content, encoding="utf-8")
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
-
-
-def _check_report(path: Path) -> None:
-    """Refuses a report that could not be written once the bundle is there."""
-    folder = path.absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
-        raise UsageError(
-            f"{path} cannot be written",
-            where="--report",
-            fix="Name a file in a folder that you may write to.",
-        )
 
 
 def _written(options: Options, outcome: Outcome) -> str:

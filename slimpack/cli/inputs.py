@@ -15,6 +15,7 @@ from slimpack.errors import ConfigError, ManifestError, RuleError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from slimpack.account import Account
     from slimpack.manifest import Manifest
 
 _LARGEST = 512 * 2**20
@@ -63,7 +64,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, value: str
     from slimpack import config
 
     found = config.load(Path(value) if value else None, folder=Path())
-    note_config(context, str(found.file), found.config.options())
+    note_config(context, None if found.file is None else str(found.file), found.config.options())
 
 
 def manifest_option(help: str) -> Callable[..., Any]:  # noqa: A002 -- click's word
@@ -93,6 +94,11 @@ def note_config(context: click.Context, file: str | None, options: dict[str, Any
     """
     context.meta[_CONFIG_FILE] = file
     context.default_map = {**options, **(context.default_map or {})}
+
+
+def config_file(context: click.Context) -> str:
+    """Returns the configuration file that a verb has read; empty if there is none."""
+    return context.meta[_CONFIG_FILE] or ""
 
 
 def origin(context: click.Context, parameter: click.Parameter) -> str | None:
@@ -142,6 +148,46 @@ def find_manifest(folder: Path) -> Path:
     )
 
 
+def read_account(path: Path) -> Account:
+    """Returns what is in a bundle, and who brings it.
+
+    A manifest is believed; one that lies beside a bundle only if it speaks of just that bundle's files. A bundle
+    without one tells itself, as far as it can.
+
+    Args:
+        path: A manifest, a bundle with its manifest beside it, or any other zip or directory.
+
+    Raises:
+        ManifestError: The manifest cannot be read as one.
+        BundleError: The bundle cannot be read, or its manifest is that of another one.
+    """
+    from dataclasses import replace
+
+    from slimpack import survey
+    from slimpack.account import of_manifest
+
+    path = path.absolute()
+    if path.suffix == ".json" and not path.is_dir():
+        manifest = read_manifest(path)
+        name = path.name.removesuffix(".json").removesuffix(".manifest")
+        return of_manifest(
+            manifest, name=name + (".zip" if manifest.format == "zip" else ""), where=str(path)
+        )
+    beside = manifest_beside(path)
+    if not beside.is_file():
+        return survey.survey(path)
+    manifest = read_manifest(beside)
+    account = of_manifest(manifest, name=path.name, where=str(beside))
+    return replace(account, archive_size=survey.check(path, manifest, beside=beside))
+
+
+def manifest_beside(bundle: Path) -> Path:
+    """Returns where a build puts the manifest of a bundle."""
+    from slimpack.output import is_zip
+
+    return bundle.parent / f"{bundle.stem if is_zip(bundle) else bundle.name}.manifest.json"
+
+
 def read_manifest(path: Path) -> Manifest:
     """Returns a saved manifest.
 
@@ -152,11 +198,9 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: There is none, or it cannot be read as one.
     """
     from slimpack import manifest
-    from slimpack.output import is_zip
 
     path = path.absolute()
-    beside = path.parent / f"{path.stem if is_zip(path) else path.name}.manifest.json"
-    file = path if path.suffix == ".json" else beside
+    file = path if path.suffix == ".json" else manifest_beside(path)
     try:
         if file.stat().st_size > _LARGEST:
             raise ManifestError(

@@ -10,9 +10,13 @@ from contextlib import suppress
 import click
 
 from slimpack import __version__
+from slimpack.cli.baseline import baseline
 from slimpack.cli.build import build
 from slimpack.cli.cache import cache
+from slimpack.cli.check import check
+from slimpack.cli.comment import comment
 from slimpack.cli.completion import COMPLETE, NAME, completion
+from slimpack.cli.diff import diff
 from slimpack.cli.elf import elf
 from slimpack.cli.explain import explain
 from slimpack.cli.inputs import origin
@@ -21,6 +25,7 @@ from slimpack.cli.report import report
 from slimpack.cli.rule import rule
 from slimpack.cli.terminal import debug_option, print_error
 from slimpack.cli.trace import trace
+from slimpack.cli.why import why
 from slimpack.errors import SlimpackError, UsageError
 from slimpack.output import terminable
 
@@ -37,7 +42,22 @@ def slimpack() -> None:
     """
 
 
-for command in (build, cache, completion, elf, explain, invoke, report, rule, trace):
+for command in (
+    baseline,
+    build,
+    cache,
+    check,
+    comment,
+    completion,
+    diff,
+    elf,
+    explain,
+    invoke,
+    report,
+    rule,
+    trace,
+    why,
+):
     slimpack.add_command(command)
     for verb in command.commands.values() if isinstance(command, click.Group) else (command,):
         verb.params.append(debug_option())

@@ -1,1 +1,1 @@
-"""The manifest as text: for a terminal and for machines."""
+"""What there is to tell, as text: for a terminal, for a page, for other programs."""

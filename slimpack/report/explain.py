@@ -11,7 +11,7 @@ from slimpack.report.fold import fold
 from slimpack.report.words import mebibytes, safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from slimpack.manifest import FileRecord, Manifest
 
@@ -44,9 +44,22 @@ def explanation(manifest: Manifest, files: Sequence[FileRecord], *, width: int, 
     return "\n".join(shown)
 
 
-def _lines(file: FileRecord, reasons: dict[str, str], prefix: str) -> Iterator[str]:
+def _lines(file: FileRecord, reasons: Mapping[str, str], prefix: str) -> Iterator[str]:
     sizes = f"{mebibytes(file.size_before)} before, {mebibytes(file.size_after)} in the bundle"
     yield f"{file.decision}: {sizes}, brought by {file.owner}"
+    yield from causes(file, reasons)
+    if file.decision == "removed" and file.rule:
+        pattern = _SPECIAL.sub(r"\\\g<0>", file.path.removeprefix(prefix))
+        yield f"to keep it: --keep {shlex.quote('/' + pattern)}"
+
+
+def causes(file: FileRecord, reasons: Mapping[str, str]) -> Iterator[str]:
+    """Yields what has become of a file, and why, a line each.
+
+    Args:
+        file: Its record.
+        reasons: Those of rules, by id.
+    """
     if file.rule is not None and file.overruled is None:
         yield f"by {file.rule}" + (f": {reasons[file.rule]}" if file.rule in reasons else "")
     if file.overruled is not None:
@@ -69,6 +82,3 @@ def _lines(file: FileRecord, reasons: dict[str, str], prefix: str) -> Iterator[s
         yield file.note
     if file.rule is None and file.overruled is None and file.decision in {"kept", "compacted", "packed"}:
         yield "no rule speaks of it"
-    if file.decision == "removed" and file.rule:
-        pattern = _SPECIAL.sub(r"\\\g<0>", file.path.removeprefix(prefix))
-        yield f"to keep it: --keep {shlex.quote('/' + pattern)}"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import unicodedata
 
+from slimpack.amounts import mebibytes
+
+__all__ = ["clipped", "duration", "escaped", "mebibytes", "safe"]
+
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories of what could steer a terminal, break a line, or not be written at all."""
 
@@ -16,20 +20,25 @@ def safe(words: str) -> str:
     return "".join("\N{REPLACEMENT CHARACTER}" if _is_unsafe(c) else c for c in words)
 
 
+def clipped(words: str, longest: int) -> str:
+    """Returns a name from a wheel or manifest, safe to be shown, with the middle left out if it is too long.
+
+    Args:
+        words: The name.
+        longest: Characters that it may have, at least three.
+    """
+    if len(words) > longest:
+        head = longest // 2
+        words = f"{words[:head]}…{words[head + 1 - longest :]}"
+    return safe(words)
+
+
 def escaped(json_text: str) -> str:
     """Returns JSON with the same meaning and without anything raw that could steer a terminal."""
     return "\n".join(
         line if line.isprintable() else "".join(json.dumps(c)[1:-1] if _is_unsafe(c) else c for c in line)
         for line in json_text.split("\n")
     )
-
-
-def mebibytes(size: int) -> str:
-    """Returns a size in bytes as MiB with one digit; below a tenth of one, in KiB or bytes."""
-    for unit, factor in (("MiB", 2**20), ("KiB", 2**10)):
-        if abs(size) >= factor / 10:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{size} B"
 
 
 def _is_unsafe(character: str) -> bool:

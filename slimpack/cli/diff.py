@@ -1,0 +1,108 @@
+"""``slimpack diff``: what has become larger or smaller from one bundle to another, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from slimpack.cli.inputs import FilePath, option, placed, read_account
+from slimpack.cli.reports import report_option, reports_of, write_reports
+from slimpack.cli.terminal import color, show, show_json, width
+from slimpack.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slimpack.account import Account
+    from slimpack.diff import Diff
+
+_FILES = 10
+"""Files that are shown unless asked otherwise."""
+
+
+@click.command()
+@click.argument("base", type=FilePath())
+@click.argument("head", type=FilePath())
+@option(
+    "--files",
+    type=click.IntRange(min=0),
+    default=_FILES,
+    metavar="N",
+    help=f"Show the N files that changed most. [default: {_FILES}]",
+)
+@option(
+    "--threshold",
+    metavar="SIZE",
+    default="0",
+    help="Let packages that changed by less share a row. [default: 0]",
+)
+@option("--base-commit", metavar="SHA", help="Commit that BASE was built from.")
+@option(
+    "--merge-base",
+    metavar="SHA",
+    help="Commit that the branch of HEAD begins at, as `git merge-base` tells; with --base-commit, it is said if "
+    "BASE was built from another one.",
+)
+@report_option()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diff(
+    base: Path,
+    head: Path,
+    *,
+    files: int,
+    threshold: str,
+    base_commit: str | None,
+    merge_base: str | None,
+    reports: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show what has become larger or smaller from one bundle to another, and why.
+
+    BASE and HEAD are manifests of builds, bundles with their manifests beside them, or any other zips and
+    directories; of those without a manifest, the files tell which packages they belong to (RECORD in their
+    dist-info folders), and what was removed on the way is not known.
+
+    The largest changes come first. What is not shown one by one shares a row, so that the rows add up to the
+    sizes of the bundles. The exit code is 0 whatever has changed: `slimpack check --baseline` judges it.
+    """
+    from slimpack import config
+    from slimpack.diff import diff as compare
+    from slimpack.gate import review
+    from slimpack.report.diff import text, to_json
+
+    with placed():
+        at_least = config.size(threshold, where="--threshold")
+        wanted = reports_of(reports)
+    compared = _with_commits(compare(*_named(base, head)), base_commit, merge_base)
+    write_reports(wanted, replace(review(compared.head), diff=compared))
+    if as_json:
+        show_json(to_json(compared))
+    else:
+        show(text(compared, files=files, threshold=at_least, width=width(), color=color()))
+
+
+def _named(base: Path, head: Path) -> tuple[Account, Account]:
+    """Returns the two bundles; where both have one name, their paths tell them apart."""
+    before, after = read_account(base), read_account(head)
+    if before.name == after.name:
+        before, after = replace(before, name=str(base)), replace(after, name=str(head))
+    return before, after
+
+
+def _with_commits(compared: Diff, base_commit: str | None, merge_base: str | None) -> Diff:
+    """Returns a comparison that says so if its base is not where the branch begins."""
+    from slimpack.diff import of_another_commit
+
+    if not base_commit and not merge_base:
+        return compared
+    if not base_commit or not merge_base:
+        missing = "--merge-base" if base_commit else "--base-commit"
+        raise UsageError(
+            "nothing to compare it with",
+            where="--base-commit" if base_commit else "--merge-base",
+            fix=f"Give {missing} as well.",
+        )
+    note = of_another_commit(base_commit, merge_base)
+    return compared if note is None else replace(compared, notes=(note, *compared.notes))
