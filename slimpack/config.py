@@ -27,9 +27,7 @@ FILES = ("slimpack.toml", "pyproject.toml")
 TABLE = "slimpack"
 """Name of our table below ``[tool]`` of a ``pyproject.toml``."""
 
-_PATHS = tuple(
-    ["source", "rules", "output", "cache_dir", "event", "expect", "interpreter", "profile", "baseline"]
-)
+_PATHS = ("source", "rules", "output", "cache_dir", "event", "expect", "interpreter", "profile", "baseline")
 """Options that name files; in a configuration file they are relative to it."""
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
