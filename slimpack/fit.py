@@ -26,9 +26,9 @@ _POINTS = 1024
 """Combinations of large parts that are kept, the quickest of each size."""
 
 
-FormName = Literal["plain", "compiled", "raw", "hot", "cold", "warm", "packed"]
+FormName = Literal["plain", "compiled", "raw", "hot", "cold", "warm", "packed", "dense"]
 """As it came. Of a module: with bytecode beside it; packed, its code as it is, packed quickly, or packed well.
-Of a shared object: packed but for the code that starts were seen to touch, or packed."""
+Of a shared object: packed but for the code that starts were seen to touch; packed; packed in large blocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

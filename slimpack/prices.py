@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from slimpack.elf.pack import BLOCK_SIZE
 from slimpack.fit import Form, FormName
 from slimpack.modules.archive import READ, UNREAD, Tier, expected, stub
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from slimpack.model import PackedFile
     from slimpack.modules.archive import Module
@@ -51,8 +52,14 @@ _AT_ONCE = 0.25
 _TOUCHED = 0.25
 """Share that a start puts in place later, block by block, where nobody has looked."""
 
-_BLOCK = 0x20000
-"""Bytes of a block of code (``elf.pack.BLOCK_SIZE``)."""
+DENSE = 0x100000
+"""Bytes of a block of code where that has to be small before all: a tenth less of the file, at a price."""
+
+_DENSER = 0.9
+"""What a shared object is expected to have in such blocks, of what it has in smaller ones."""
+
+_TOUCHED_DENSE = 0.45
+"""Share of a shared object that a start puts in place later, in such blocks."""
 
 _CHANGED: dict[FormName, float] = {"plain": 0.0, "compiled": 0.0001, "raw": 0.05, "hot": 0.05, "cold": 0.05}
 """Milliseconds that are added so that of two forms that cost a start the same the one is taken that changes less."""
@@ -141,33 +148,38 @@ def library(
         estimate: Bytes that it is expected to have once it is packed.
         results: Bytes of it in the forms that were tried, and what was done; None if it stayed as it was.
         share: Share of starts that load it.
-        touched: Runs of addresses of code that starts were seen to touch; empty if nobody looked.
+        touched: Runs of addresses of code that starts were seen to touch; empty if nobody looked. Without them no form
+            leaves such code raw.
         allowed: The forms that are wanted.
     """
     hot = sum(end - start for start, end in touched)
     forms = [Form(name="plain", size=size, cost=0.0)]
-    for name in _packed_forms(touched):
-        later = 0.0 if name == "warm" else _later(size, touched)
-        expected_size, facts = results.get(name, (estimate + (hot if name == "warm" else 0), None))
+    packed, _ = results.get("packed", (estimate, None))
+    estimates: dict[FormName, int] = {
+        "warm": estimate + hot,
+        "packed": estimate,
+        "dense": round(packed * _DENSER),
+    }
+    for name, expected_size in estimates.items():
+        if name == "warm" and not touched:
+            continue
+        real_size, facts = results.get(name, (expected_size, None))
         if name in results and facts is None:
             continue  # it was refused, or not worth it
         symbols = facts.symbols if facts is not None else 0
-        cost = (_AT_ONCE * size + later) * _DECODING - symbols * _BINDING
+        cost = (_AT_ONCE * size + _later(name, size, touched)) * _DECODING - symbols * _BINDING
         forms.append(
-            Form(name=name, size=min(expected_size, size), cost=share * max(0.0, cost) + _CHANGED_LIBRARY)
+            Form(name=name, size=min(real_size, size), cost=share * max(0.0, cost) + _CHANGED_LIBRARY)
         )
     return tuple(one for one in forms if one.name in allowed) or (forms[0],)
 
 
-def _packed_forms(touched: Sequence[tuple[int, int]]) -> Iterator[FormName]:
-    if touched:
-        yield "warm"
-    yield "packed"
-
-
-def _later(size: int, touched: Sequence[tuple[int, int]]) -> float:
+def _later(name: FormName, size: int, touched: Sequence[tuple[int, int]]) -> float:
     """Returns the bytes that a start puts in place block by block."""
+    if name == "warm":
+        return 0.0
     if not touched:
-        return _TOUCHED * size
-    blocks = {block for start, end in touched for block in range(start // _BLOCK, (end - 1) // _BLOCK + 1)}
-    return len(blocks) * _BLOCK
+        return (_TOUCHED_DENSE if name == "dense" else _TOUCHED) * size
+    block = DENSE if name == "dense" else BLOCK_SIZE
+    met = {one for start, end in touched for one in range(start // block, (end - 1) // block + 1)}
+    return float(len(met) * block)

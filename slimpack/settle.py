@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from slimpack import findings, prices, usage
 from slimpack.bytecode import Bytecode, compile_all, home, place
+from slimpack.elf.pack import BLOCK_SIZE
 from slimpack.fit import Fit, Part, fit
 from slimpack.manifest import BytecodeRecord, ChoiceRecord, FitRecord
 from slimpack.model import APP, Addition
@@ -239,12 +240,16 @@ class _Work:
             if (form := chosen.forms[one.path].name) != "plain"
         ]
 
-    def parts(self) -> Iterator[Part]:
-        """Yields what there is to choose, as far as it is known by now."""
+    def parts(self, *, dense: bool) -> Iterator[Part]:
+        """Yields what there is to choose, as far as it is known by now.
+
+        Args:
+            dense: Whether shared objects may be packed in large blocks as well.
+        """
         for path in self.sources:
             yield Part(path=path, forms=self._module(path))
         for one in self.packer.candidates:
-            yield Part(path=one.path, forms=self._library(one))
+            yield Part(path=one.path, forms=self._library(one, dense=dense))
 
     def _fitted(self, over: int) -> Fit:
         """Returns the best choice by what is known.
@@ -252,14 +257,20 @@ class _Work:
         Args:
             over: Bytes that modules have turned out to take more than expected.
         """
-        parts = list(self.parts())
+        parts = list(self.parts(dense=False))
         quickest = fit(parts, room=2**63)
         fixed = self._fixed(quickest)
         if not _packs(quickest) and quickest.size + fixed <= self._limit():
             return quickest
         room = self._limit() - fixed - over - self._overhead()
         chosen = fit(parts, room=room - _MARGIN)
-        return chosen if chosen.fits else fit(parts, room=room)
+        if not chosen.fits:
+            chosen = fit(parts, room=room)
+        if (
+            not chosen.fits and self.packing == "auto"
+        ):  # packing takes long: it is not done twice unless it has to be
+            chosen = fit(self.parts(dense=True), room=room)
+        return chosen
 
     def _limit(self) -> int:
         """Returns the most bytes that the bundle may have."""
@@ -289,7 +300,11 @@ class _Work:
 
     def _as_wanted(self, path: str, form: str) -> Wanted:
         hot = tuple(self.used.touched.get(path, ()))
-        return Wanted(path=path, hot=hot if form == "warm" else ())
+        return Wanted(
+            path=path,
+            hot=hot if form == "warm" else (),
+            block_size=prices.DENSE if form == "dense" else BLOCK_SIZE,
+        )
 
     def _module(self, path: str) -> tuple[Form, ...]:
         code = self.made.pycs.get(path)
@@ -308,11 +323,11 @@ class _Work:
             allowed=allowed,
         )
 
-    def _library(self, one: Staged) -> tuple[Form, ...]:
+    def _library(self, one: Staged, *, dense: bool) -> tuple[Form, ...]:
         if self.packing == "never":
             return prices.as_it_is(one.size)
         touched = self.used.touched.get(one.path, ())
-        names: tuple[FormName, ...] = ("warm", "packed")
+        names: tuple[FormName, ...] = ("warm", "packed", "dense")
         tried = {name: self.packer.results.get(self._as_wanted(one.path, name)) for name in names}
         return prices.library(
             size=one.size,
@@ -320,7 +335,10 @@ class _Work:
             results={name: (result.size, result.facts) for name, result in tried.items() if result},
             share=self.used.library(one.path),
             touched=touched,
-            allowed=("packed", "warm") if self.packing == "all" else ("plain", "packed", "warm"),
+            allowed=(
+                *(("plain",) if self.packing == "auto" else ()),
+                *names[: len(names) if dense else -1],
+            ),
         )
 
     def _packed(self, chosen: Fit) -> Outcome:
@@ -402,7 +420,8 @@ def _record(work: _Work, chosen: Fit, outcome: Outcome) -> BytecodeRecord:
 def _account(work: _Work, chosen: Fit) -> FitRecord | None:
     """Returns how the forms were chosen: what each costs more than the smallest, and what it saves."""
     choices = []
-    for part in work.parts():
+    dense = any(form.name == "dense" for form in chosen.forms.values())
+    for part in work.parts(dense=dense):
         if len(part.forms) > 1:
             form = chosen.forms[part.path]
             smallest = min(part.forms, key=lambda one: (one.size, one.cost))

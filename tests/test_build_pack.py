@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,6 @@ from slimpack.elf.symbols import exchange
 from slimpack.elf.unpack import unpack
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import MakeElf, MakeWheel
     from shop import Shop
 
@@ -249,3 +248,28 @@ def test_exports_stay_if_that_is_wanted_or_others_may_load_the_library(
 
     (packed,) = (file["packed"] for path, file in exporting.files().items() if path.endswith("cxx/libcxx.so"))
     assert (packed["symbols"], packed["pruned"]) == (0, 0)
+
+
+def test_where_nothing_fits_otherwise_blocks_are_larger(shop: Shop, make_wheel: MakeWheel) -> None:
+    # given a real library with code for many blocks, and a limit that packing comes just up to
+    found = subprocess.run(["gcc", "-print-file-name=libstdc++.so.6"], capture_output=True, check=True)
+    library = Path(found.stdout.decode().strip())
+    shop.stock(make_wheel("wide", "1.0", {"wide/wide.so": library.read_bytes()}))
+    shop.require("wide")
+    custom = ("--kind", "custom", "--glibc", "2.41", "--max-size")
+    shop.build(*custom, "1GiB", "--pack", "all")
+    packed = shop.manifest()["totals"]["size_after"]
+    first = unzipped(shop) / "wide/wide.so"
+    whole = unpack(first.read_bytes())
+
+    # when
+    done = shop.build(*custom, str(packed))
+
+    # then
+    assert done.code == 0, done.out
+    assert shop.manifest()["totals"]["size_after"] < packed
+    (choice,) = shop.manifest()["fit"]["choices"]
+    assert (choice["path"], choice["form"]) == ("wide/wide.so", "dense")
+    assert unpack((unzipped(shop) / "wide/wide.so").read_bytes()) == whole
+    load = "import ctypes, sys; assert ctypes.CDLL(sys.argv[1])._ZSt9terminatev"
+    subprocess.run([sys.executable, "-c", load, first], check=True)

@@ -11,7 +11,7 @@ from slimpack.modules.archive import Module
 if TYPE_CHECKING:
     from slimpack.fit import FormName
 
-ALL: tuple[FormName, ...] = ("plain", "compiled", "raw", "hot", "cold", "warm", "packed")
+ALL: tuple[FormName, ...] = ("plain", "compiled", "raw", "hot", "cold", "warm", "packed", "dense")
 
 TEXT = "".join(f"def function_{i}(x):\n    return x + {i}\n\n" for i in range(400)).encode()
 CODE = bytes((i * i >> 3) % 11 for i in range(len(TEXT)))
@@ -93,3 +93,12 @@ def test_once_a_form_was_tried_its_real_size_and_its_pruning_count() -> None:
     assert tried["packed"][0] == 20_000_000
     assert tried["packed"][1] < library()["packed"][1]
     assert list(refused) == ["plain"]
+
+
+def test_in_large_blocks_a_shared_object_is_smaller_still_and_slower_still() -> None:
+    forms = library(touched=((0, 1), (2**24, 2**24 + 1)))
+
+    assert forms["dense"][0] < forms["packed"][0]
+    assert forms["dense"][1] > forms["packed"][1]
+    facts = PackedFile(size_before=100_000_000, stored=1, loaded=1)
+    assert library(results={"packed": (20_000_000, facts)})["dense"][0] == 18_000_000

@@ -30,6 +30,7 @@ _WORDS: dict[FormName, str] = {
     "cold": "packed, small",
     "warm": "packed but for what is touched",
     "packed": "packed",
+    "dense": "packed in large blocks",
 }
 """Forms in words."""
 
