@@ -9,6 +9,7 @@ import argparse
 import json
 import mmap
 import os
+import resource
 import subprocess
 import time
 from dataclasses import asdict, dataclass, fields
@@ -18,10 +19,11 @@ from statistics import median
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from start import EXAMPLES, ROOT, RUNTIME, slimpack, tell
+from start import EXAMPLES, ROOT, RUNTIME, drop, slimpack, tell
 
-from slimpack import target
+from slimpack import target, ties
 from slimpack.elf.pack import pack
+from slimpack.elf.prune import prune
 from slimpack.report.words import duration, mebibytes
 from slimpack.resolve import interpreters
 
@@ -74,51 +76,35 @@ class Largest:
     before: int
     """Bytes."""
     after: int
-    """Bytes, packed; no symbols are pruned here."""
+    """Bytes, packed."""
+    symbols: int
+    """Number of its exports that were pruned."""
+    tied: float
+    """Seconds that it took to find which of them the tree needs; not in the others."""
     seconds: float
-    """From start to end, on all processors."""
+    """From start to end of pruning and packing, on all processors."""
     processor: float
-    """Seconds of processor time."""
+    """Seconds of processor time for it."""
 
 
-def build(example: str, runtime: str, work: Path) -> dict[str, Path]:
+def build(example: str, runtime: str, bytecode: str, work: Path) -> dict[str, Path]:
     """Builds an example's tree for each contender.
 
     Args:
         example: Its name.
         runtime: Lambda runtime.
+        bytecode: What ``--bytecode`` is told.
         work: Folder for them.
     """
     folder, trees = ROOT / "examples" / example, {}
+    given = ("--source", str(folder / "app"), "--runtime", runtime, "--bytecode", bytecode)
     for name, how in CONTENDERS.items():
-        trees[name] = work / f"{example}-{how}"
+        trees[name] = work / f"{example}-{how}-{bytecode}"
         tell(f"{example}: building, {name}")
-        options = (
-            "--source",
-            str(folder / "app"),
-            "--runtime",
-            runtime,
-            "--pack",
-            how,
-            "--bytecode",
-            "none",
-            "--no-verify",
-            "--quiet",
-        )
+        output = ("--pack", how, "--output", str(trees[name]), "--no-verify", "--quiet")
         # 1: the bundle is over the limit, and built all the same
-        slimpack(
-            "build", str(folder / "requirements.txt"), "--output", str(trees[name]), *options, fine=(0, 1)
-        )
+        slimpack("build", str(folder / "requirements.txt"), *given, *output, fine=(0, 1))
     return trees
-
-
-def drop(tree: Path) -> None:
-    """Takes the files of a tree out of the page cache, and leaves all others there; posix_fadvise(2)."""
-    os.sync()
-    for path in tree.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def start(python: Path, tree: Path, event: Path) -> tuple[Start, object]:
@@ -164,20 +150,44 @@ def rounds(python: Path, trees: dict[str, Path], event: Path, runs: int) -> dict
 
 
 def largest(tree: Path) -> Largest:
-    """Packs the largest library of a tree."""
+    """Prunes and packs the largest library of a tree.
+
+    Raises:
+        SystemExit: The process that looked for what needs it died.
+    """
     path = max(tree.rglob("*.so*"), key=lambda path: path.stat().st_size)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        image = bytes(view)
     tell(f"packing {path.name}")
-    begun, used = time.monotonic(), time.process_time()
-    packing = pack(image, pager_folder="$ORIGIN", jobs=os.cpu_count() or 1)
+    begun = time.monotonic()
+    tied = ties.find({one.as_posix(): one for one in tree.rglob("*") if one.is_file()})
+    if tied is None:
+        raise SystemExit(f"there is no telling what needs {path}")
+    known = time.monotonic()
+    own = tied[path.as_posix()]
+    used = processor_time()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        pruning = prune(bytes(view), needed=own.needed, eager=own.eager)
+    packing = pack(
+        pruning.image,
+        pager_folder="$ORIGIN",
+        jobs=os.cpu_count() or 1,
+        symbols=pruning.symbols,
+        pruned=pruning.size,
+    )
     return Largest(
         path=path.relative_to(tree).as_posix(),
-        before=len(image),
+        before=path.stat().st_size,
         after=packing.size,
-        seconds=time.monotonic() - begun,
-        processor=time.process_time() - used,
+        symbols=pruning.symbols,
+        tied=known - begun,
+        seconds=time.monotonic() - known,
+        processor=processor_time() - used,
     )
+
+
+def processor_time() -> float:
+    """Returns the seconds of processor time of this process and of those of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def table(title: str, starts: dict[str, list[Start]]) -> Table:
@@ -203,6 +213,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--example", choices=EXAMPLES, default=EXAMPLES[-1], help="default: %(default)s")
     parser.add_argument("--runs", type=int, default=5, help="starts of each kind (default: 5)")
     parser.add_argument("--runtime", choices=target.runtimes(), default=RUNTIME, help="default: %(default)s")
+    parser.add_argument(
+        "--bytecode", choices=("none", "all"), default="none", help="of both (default: %(default)s)"
+    )
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "benchmarks", help="folder for trees")
     parser.add_argument("--json", action="store_true", help="print all starts as JSON instead of tables")
     arguments = parser.parse_args()
@@ -222,7 +235,7 @@ def main() -> None:
         tell(
             f"warning: the machine is busy (load {load:.1f}, {processors} processors): look at processor time"
         )
-    trees = build(arguments.example, arguments.runtime, arguments.work.absolute())
+    trees = build(arguments.example, arguments.runtime, arguments.bytecode, arguments.work.absolute())
     event = ROOT / "examples" / arguments.example / "event.json"
     starts = rounds(Path(found), trees, event, arguments.runs)
     one = largest(trees["not packed"])
@@ -235,11 +248,13 @@ def main() -> None:
         return
     console = Console(width=80, highlight=False)
     for cache, each in starts.items():
-        title = f"{arguments.example}, {arguments.runtime}, page cache {cache}, medians of {arguments.runs}"
+        what = f"{arguments.example}, {arguments.runtime}, bytecode {arguments.bytecode}"
+        title = f"{what}, page cache {cache}, medians of {arguments.runs}"
         console.print(table(title, each))
     console.print(
-        f"{one.path}: {mebibytes(one.before)} packed to {mebibytes(one.after)} in {duration(one.seconds)}, "
-        f"{duration(one.processor)} of processor time"
+        f"{one.path}: {one.symbols:,} symbols pruned, {mebibytes(one.before)} packed to {mebibytes(one.after)} in "
+        f"{duration(one.seconds)}, {duration(one.processor)} of processor time; "
+        f"{duration(one.tied)} to find what the tree needs of it"
     )
 
 

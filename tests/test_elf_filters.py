@@ -121,6 +121,43 @@ def test_the_pager_undoes_the_same(native: Path, name: Filter, seed: int) -> Non
     assert name == "none" or undone != block
 
 
+@pytest.mark.parametrize("code", [b"\xe8", b"\x8b\x05", b"\x8d\x3d"])
+@pytest.mark.parametrize("place", [0, 11, 0x2000 - 6])
+def test_code_of_x86_64_has_its_limits_where_the_format_says(native: Path, code: bytes, place: int) -> None:
+    # given: an operand as it is stored; the address behind it is n
+    n = 0x1000 + place + len(code) + 4
+    in_memory = {
+        -n - 1: -n - 1,
+        -n: REACH - n,
+        -1: REACH - 1,
+        0: -n,
+        REACH - 1: REACH - 1 - n,
+        REACH: REACH,
+    }
+    for stored, expected in in_memory.items():
+        block = (bytes(place) + code + struct.pack("<i", stored)).ljust(0x2000, b"\0")
+
+        # when
+        undone = bytes(undo("x86_64", block, address=0x1000, reach=REACH))
+        command = [str(native), str(FILTERS.index("x86_64")), str(REACH), "4096"]
+        by_the_pager = subprocess.run(command, input=block, capture_output=True, check=True).stdout
+
+        # then
+        rest = block[place + len(code) + 4 :]
+        assert undone == by_the_pager == bytes(place) + code + struct.pack("<i", expected) + rest
+        assert apply("x86_64", undone, address=0x1000, reach=REACH) == block
+
+
+@pytest.mark.parametrize("end", [b"\xe8\1\0\0", b"\x8b\x05\1\0\0", b"\x8d\x05\xe8\1\0"])
+def test_an_operand_that_a_block_cuts_stays(native: Path, end: bytes) -> None:
+    block = end.rjust(64, b"\0")
+    command = [str(native), str(FILTERS.index("x86_64")), str(REACH), "4096"]
+
+    by_the_pager = subprocess.run(command, input=block, capture_output=True, check=True).stdout
+
+    assert block == undo("x86_64", block, address=0x1000, reach=REACH) == by_the_pager
+
+
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     folder = tmp_path_factory.mktemp("filters")

@@ -78,6 +78,8 @@ class Suite:
     """Files and folders of tests, below the tree or below what ``source`` or ``files`` bring."""
     least: int
     """So many tests have to pass, or something is wrong with how they are run."""
+    pruned: int = 0
+    """So many symbols at least have to go; none where no library exports enough names of C++ to be worth it."""
     options: tuple[str, ...] = ()
     """What else pytest is told."""
     source: str | None = None
@@ -148,7 +150,17 @@ SUITES = {
         ),
         least=2000,
     ),
-    "pyarrow": Suite(requirements=("pyarrow", "pandas"), tests=("pyarrow/tests",), least=5000),
+    "pyarrow": Suite(
+        requirements=("pyarrow", "pandas"),
+        tests=("pyarrow/tests",),
+        # It compares what threads have allocated that read ahead: it fails on the plain tree too, 1 to 3 times in 100.
+        options=(
+            "--deselect",
+            "pyarrow/tests/test_csv.py::TestThreadedStreamingCSVRead::test_batch_lifetime",
+        ),
+        least=5000,
+        pruned=10_000,
+    ),
     "h5py": Suite(requirements=("h5py",), tests=("h5py/tests",), least=800),
     "pillow": Suite(requirements=("pillow", "numpy"), tests=("Tests",), source="pillow", least=4000),
     "onnxruntime": Suite(
@@ -156,6 +168,7 @@ SUITES = {
         tests=("test_onnx.py",),
         files={"test_onnx.py": ONNX_CODE},
         least=1500,
+        pruned=1000,
     ),
 }
 QUICK = "numpy"
@@ -205,6 +218,16 @@ class Trees:
         """The suite on the plain tree."""
         return self.run("plain", "plain")
 
+    @cached_property
+    def demand(self) -> Ran:
+        """The suite on the packed tree, what is cold loaded when it is touched."""
+        return self.run("demand", "demand")
+
+    @cached_property
+    def eager(self) -> Ran:
+        """The suite on the packed tree, all of a library loaded with it."""
+        return self.run("eager", "eager")
+
     def run(self, mode: Mode, name: str, tests: Collection[str] = (), *options: str) -> Ran:
         """Runs the suite.
 
@@ -221,7 +244,9 @@ class Trees:
         work.mkdir()
         (work / "pytest.ini").write_text("[pytest]\n")
         (work / f"{COUNT}.py").write_text(COUNT_CODE)
-        command = ("-P", "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", COUNT)
+        # Who handles SIGSEGV before the pager, as faulthandler does, has it load all at once.
+        plugins = ("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", COUNT)
+        command = ("-P", "-m", "pytest", "-q", "--tb=line", *plugins)
         places = ("-c", work / "pytest.ini", "--rootdir", root, "--basetemp", work / "tmp")
         watched = ("--timeout=900", "--hypothesis-seed=0", f"--report-log={log}")
         which = (f"{root}/{test}" for test in tests or self.suite.tests)
@@ -315,8 +340,8 @@ def install(suite: Suite, runtime: str, folder: Path) -> Trees:
     assert python is not None
     wanted = folder / "requirements.txt"
     wanted.write_text("\n".join((*suite.requirements, *TOOLS)))
-    options = ("--runtime", runtime, "--pack", "all", "--disable", "*", "--no-verify", "--quiet")
-    run("-m", "slimpack", "build", wanted, "--output", folder / "packed", *options)
+    options = ("--runtime", runtime, "--pack", "all", "--bytecode", "none", "--disable", "*")  # sources stay
+    run("-m", "slimpack", "build", wanted, "--output", folder / "packed", *options, "--no-verify", "--quiet")
     manifest = json.loads((folder / "packed.manifest.json").read_text(encoding="utf-8"))
     cache = Path(run("-m", "slimpack", "cache", "dir").strip())
     wheels = [cache / "wheels" / one["sha256"] / one["wheel"] for one in manifest["distributions"]]
@@ -359,23 +384,29 @@ def test_every_shared_object_is_packed_unless_it_is_small(trees: Trees) -> None:
         and layout.is_elf((trees.folder / "packed" / file["path"]).read_bytes())
     }
 
-    LOG.info("%d packed, %d of their symbols pruned", len(packed), sum(one["symbols"] for one in packed))
+    before, stored = (sum(one[size] for one in packed) >> 20 for size in ("size_before", "stored"))
+    symbols = sum(one["symbols"] for one in packed)
+    LOG.info("%d packed, %d -> %d MiB, %d of their symbols pruned", len(packed), before, stored, symbols)
 
     assert packed
     assert left == set()
+    assert symbols >= trees.suite.pruned
 
 
 @pytest.mark.parametrize("mode", ["demand", "eager"])
 def test_packed_libraries_pass_and_fail_as_plain_ones_do(
     trees: Trees, mode: Literal["demand", "eager"]
 ) -> None:
-    packed = trees.run(mode, mode)
+    packed = trees.demand if mode == "demand" else trees.eager
     LOG.info("plain: %s; %s: %s", trees.plain, mode, packed)
 
     passed, least = trees.plain.counts["passed"], trees.suite.least
     assert passed >= least, trees.plain.end
     assert {trees.plain.exit_code, packed.exit_code} <= {0, 1}, packed.end  # 1: tests failed
-    assert packed.blocks > 0
     different = differences(trees.plain, packed)
     steady = different.keys() - unsteady(trees, different, mode)
     assert {test: different[test] for test in sorted(steady)} == {}, packed.end
+
+
+def test_on_demand_fewer_blocks_are_loaded_than_there_are(trees: Trees) -> None:
+    assert 0 < trees.demand.blocks < trees.eager.blocks
