@@ -15,7 +15,7 @@ from zlib_ng import zlib_ng
 from slimpack import ties, workers
 from slimpack.elf.inspect import layout_problems
 from slimpack.elf.layout import ElfError
-from slimpack.elf.pack import BLOCK_SIZE, NoGainError, pack
+from slimpack.elf.pack import NoGainError, pack
 from slimpack.elf.packed import PAGER
 from slimpack.elf.prune import Pruning, prune
 from slimpack.elf.symbols import exchange
@@ -59,8 +59,8 @@ class Wanted:
     """Place in the installed tree."""
     hot: tuple[tuple[int, int], ...] = ()
     """Runs of addresses, ends excluded, that stay as they are."""
-    block_size: int = BLOCK_SIZE
-    """Bytes of a block that is loaded on touch."""
+    block_size: int | None = None
+    """Bytes of a block that is loaded on touch; None for what suits the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slimpack.elf.pack import BLOCK_SIZE
+from slimpack.elf.pack import block_size_of
 from slimpack.fit import Form, FormName
 from slimpack.modules.archive import READ, UNREAD, Tier, expected, stub
 
@@ -180,6 +180,6 @@ def _later(name: FormName, size: int, touched: Sequence[tuple[int, int]]) -> flo
         return 0.0
     if not touched:
         return (_TOUCHED_DENSE if name == "dense" else _TOUCHED) * size
-    block = DENSE if name == "dense" else BLOCK_SIZE
+    block = DENSE if name == "dense" else block_size_of(size)
     met = {one for start, end in touched for one in range(start // block, (end - 1) // block + 1)}
     return float(len(met) * block)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from slimpack import findings, prices, usage
 from slimpack.bytecode import Bytecode, compile_all, home, place
-from slimpack.elf.pack import BLOCK_SIZE
 from slimpack.fit import Fit, Part, fit
 from slimpack.manifest import BytecodeRecord, ChoiceRecord, FitRecord
 from slimpack.model import APP, Addition
@@ -303,7 +302,7 @@ class _Work:
         return Wanted(
             path=path,
             hot=hot if form == "warm" else (),
-            block_size=prices.DENSE if form == "dense" else BLOCK_SIZE,
+            block_size=prices.DENSE if form == "dense" else None,
         )
 
     def _module(self, path: str) -> tuple[Form, ...]:

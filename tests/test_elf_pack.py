@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 import subprocess
@@ -75,6 +76,18 @@ def packed(image: bytes, *, data: bool = True) -> bytes:
     output = b"".join(packing.chunks)
     assert len(output) == packing.size
     return output
+
+
+@pytest.mark.parametrize(("size", "block"), [(1 << 20, 0x10000), (33 << 20, 0x20000)])
+def test_blocks_of_small_files_are_smaller(make_elf: MakeElf, tmp_path: Path, size: int, block: int) -> None:
+    noise = tmp_path / "noise"  # nothing becomes 64 times smaller
+    noise.write_bytes(hashlib.shake_128(b"noise").digest(size // 32))
+    code = f'.text\\n.incbin \\"{noise}\\"\\n.fill {size},1,0x90\\n'
+    image = make(make_elf, source=f'int one(void) {{ return 1; }} __asm__("{code}");')
+
+    packing = pack(image, pager_folder="$ORIGIN/pager", level=3)
+
+    assert {one.block_size for one in packing.ranges if one.flags & 1} == {block}
 
 
 def pager_in(folder: Path) -> None:

@@ -76,8 +76,13 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-BLOCK_SIZE = 0x20000
-"""Bytes of a block that is loaded on touch: with 256 KiB, code takes 7 % less of the file and 30 % more memory."""
+_SMALL_BLOCK_SIZE = 0x10000
+"""Bytes of a block that is loaded on touch: with 128 KiB, a program of many small files takes 4 % less of them and 5 %
+more memory."""
+_BLOCK_SIZE = 0x20000
+"""The same in large files: with 256 KiB, code takes 7 % less of the file and 30 % more memory."""
+_LARGE = 0x2000000
+"""Bytes from which a file is large."""
 _LIBRARY_BLOCK_SIZE = 0x400000
 """Bytes of a block that is loaded with the library: the larger, the better it compresses."""
 LEVEL = 15
@@ -117,7 +122,7 @@ def pack(
     image: ReadableBuffer,
     *,
     pager_folder: str,
-    block_size: int = BLOCK_SIZE,
+    block_size: int | None = None,
     level: int = LEVEL,
     data: bool = True,
     hot: Sequence[tuple[int, int]] = (),
@@ -130,7 +135,7 @@ def pack(
     Args:
         image: The whole file, compacted. The result refers to it.
         pager_folder: Where the loader finds the pager: ``$ORIGIN/../slimpack.libs``.
-        block_size: Bytes of a block that is loaded on touch, a multiple of 64 KiB.
+        block_size: Bytes of a block that is loaded on touch, a multiple of 64 KiB; None for what suits the file.
         level: Compression level of zstd.
         data: Whether data is packed as well; it is loaded with the library then.
         hot: Runs of addresses, ends excluded, that stay as they are, since a start is known to touch them.
@@ -148,6 +153,7 @@ def pack(
     hook = make_hook(view, layout, dynamic, pager_folder)
     cold = find_cold(view, layout, dynamic, moved=hook.moved, data=data, hot=hot)
     reach = max(load.end for load in layout.loads)
+    block_size = block_size or block_size_of(len(view))
     kept, ranges, frames = _compressed(view, cold, reach=reach, block_size=block_size, level=level, jobs=jobs)
     if not ranges:
         raise NoGainError("it has nothing worth packing")
@@ -166,6 +172,11 @@ def pack(
     if len(view) > MOST_GROWTH * size:
         raise ElfError(f"it would become more than {MOST_GROWTH} times smaller")
     return Packing(chunks=chunks, size=size, ranges=ranges, stored=sum(map(len, frames)))
+
+
+def block_size_of(size: int) -> int:
+    """Returns the bytes of a block that is loaded on touch, as suits a file of so many bytes."""
+    return _SMALL_BLOCK_SIZE if size < _LARGE else _BLOCK_SIZE
 
 
 def _check(layout: Layout, view: memoryview) -> Dynamic:
