@@ -154,14 +154,15 @@ def library(
     """
     hot = sum(end - start for start, end in touched)
     forms = [Form(name="plain", size=size, cost=0.0)]
-    packed, _ = results.get("packed", (estimate, None))
+    packed, done = results.get("packed", (estimate, None))
+    refused = "packed" in results and done is None
     estimates: dict[FormName, int] = {
         "warm": estimate + hot,
         "packed": estimate,
         "dense": round(packed * _DENSER),
     }
     for name, expected_size in estimates.items():
-        if name == "warm" and not touched:
+        if (name == "warm" and not touched) or (name == "dense" and refused):
             continue
         real_size, facts = results.get(name, (expected_size, None))
         if name in results and facts is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from zipfile import ZIP_DEFLATED, ZipInfo
 
 import pytest
+from hypothesis import HealthCheck, settings
 from packaging.utils import canonicalize_name
 from shop import Shop
 from wheel.wheelfile import WheelFile  # type: ignore[import-untyped]  # it ships no py.typed
@@ -48,7 +49,12 @@ class MakeElf(Protocol):
 
 
 def pytest_configure() -> None:
-    """Lets tests send signals to programs: who runs in the background inherits that they are ignored."""
+    """Lets tests send signals to programs: who runs in the background inherits that they are ignored.
+
+    No example of Hypothesis fails for the time that it takes: machines are shared.
+    """
+    settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("shared")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
