@@ -5,12 +5,18 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from runtimes import make_zip
 
+from slimpack.elf.compact import compact
+from slimpack.elf.pack import pack
 from slimpack.errors import BundleError
-from slimpack.runtime.unpack import copy, scratch, unpack
+from slimpack.runtime.unpack import copy, scratch, unpack, whole
+
+if TYPE_CHECKING:
+    from conftest import MakeElf
 
 
 def test_a_file_gets_for_all_what_its_mode_says_of_others(tmp_path: Path) -> None:
@@ -141,3 +147,40 @@ def test_a_copy_has_the_modes_of_what_is_unpacked_and_keeps_links(tmp_path: Path
     assert (tmp_path / "copy/pkg/a.py").read_text() == "pkg/a.py"
     assert found["link"].readlink() == Path("pkg")
     assert found["nowhere"].is_symlink()
+
+
+SOURCE = "".join(f"int f{i}(int x) {{ return x * {i * i + 3} ^ {i}; }}\n" for i in range(8000))
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_whole_tree_has_packed_libraries_as_they_were(
+    tmp_path: Path, make_elf: MakeElf, owned: bool
+) -> None:
+    # given a tree that nobody may write to
+    image = b"".join(compact(make_elf(SOURCE, "-shared", "-fPIC", "-O1").read_bytes()).chunks)
+    packed = b"".join(pack(image, pager_folder="$ORIGIN", level=3).chunks)
+    tree = tmp_path / "task"
+    (tree / "a").mkdir(parents=True)
+    (tree / "a/lib.so").write_bytes(packed)
+    (tree / "a/lib.so").chmod(0o555)
+    (tree / "plain.so").write_bytes(image)
+    (tree / "app.py").write_text("x = 1\n")
+    (tree / "a").chmod(0o555)
+
+    # when
+    found = whole(tree, tmp_path / "whole", owned=owned)
+
+    # then
+    assert (found == tree) is owned
+    assert (found / "a/lib.so").read_bytes() == image
+    assert stat.S_IMODE((found / "a/lib.so").stat().st_mode) == 0o555
+    assert stat.S_IMODE((found / "a").stat().st_mode) == 0o555
+    assert sorted(path.name for path in found.rglob("*")) == ["a", "app.py", "lib.so", "plain.so"]
+    assert (tree / "a/lib.so").read_bytes() == (image if owned else packed)
+
+
+def test_a_tree_with_nothing_packed_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "damaged.so").write_bytes(b"\x7fELF\2\1\1" + bytes(57))
+    (tmp_path / "link").symlink_to("nowhere")
+
+    assert whole(tmp_path, tmp_path / "whole", owned=False) == tmp_path

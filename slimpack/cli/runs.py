@@ -198,13 +198,16 @@ def _manifest_beside(bundle: Path) -> Manifest | None:
 
 
 @contextmanager
-def staged(asked: Asked, given: dict[str, Any], progress: Reporter) -> Iterator[Stage]:
+def staged(
+    asked: Asked, given: dict[str, Any], progress: Reporter, *, whole: bool = False
+) -> Iterator[Stage]:
     """Yields the bundle, ready to be started, and cleans up afterwards.
 
     Args:
         asked: What the command line asks for.
         given: The values of the options, those of the cache too.
         progress: Hears what is going on.
+        whole: Whether packed shared objects are unpacked, too.
 
     Raises:
         RuntimeRoomError: There is no interpreter for it.
@@ -217,6 +220,8 @@ def staged(asked: Asked, given: dict[str, Any], progress: Reporter) -> Iterator[
     with unpack.scratch() as scratch:
         with progress.phase("unpacking"):
             tree = unpack.unpack(asked.bundle, scratch / "task")
+            if whole:
+                tree = unpack.whole(tree, scratch / "whole", owned=not asked.bundle.is_dir())
         yield stage_of(asked, given, tree, scratch, progress)
 
 

@@ -72,7 +72,7 @@ def _run(asked: Asked, given: dict[str, Any]) -> tuple[Result, Profile | None]:
 
     with (
         Reporter(quiet=given["quiet"]) as progress,
-        staged(asked, given, progress) as stage,
+        staged(asked, given, progress, whole=True) as stage,
         progress.phase("running"),
     ):
         traced = run(stage, [(event.name, event.content) for event in asked.events], repeat=given["repeat"])

@@ -12,6 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slimpack.elf import unpack as elf
+from slimpack.elf.layout import ElfError, is_elf
+from slimpack.elf.packed import read_packed
 from slimpack.errors import BundleError, WheelError
 from slimpack.output import writing
 from slimpack.unzip import Archive, Limits
@@ -26,6 +29,9 @@ _UNIX = 3
 
 _PREFIX, _UNFINISHED = "slimpack-invoke-", "slimpack-begin-"
 """What names of scratch folders begin with, and those of folders that are not locked yet."""
+
+_MAGIC = 64
+"""Bytes that tell an ELF file."""
 
 _LOCK = "lock"
 """File of a scratch folder that is held locked (flock(2)) as long as somebody works there."""
@@ -125,6 +131,55 @@ def copy(tree: Path, folder: Path) -> None:
             elif place.is_file():
                 _copy_file(place, here / place.name)
     _shut(folder)
+
+
+def whole(tree: Path, folder: Path, *, owned: bool) -> Path:
+    """Returns a tree as the one given, with packed shared objects as they were before they were packed.
+
+    Addresses are the same in both, so what is seen of the one holds for the other.
+
+    Args:
+        tree: A bundle's files.
+        folder: Where a copy goes if there has to be one; it is created.
+        owned: Whether the tree may be changed; otherwise a copy is, if anything in it is packed.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    packed = [place.relative_to(tree) for place in tree.rglob("*") if _is_packed(place)]
+    if not packed:
+        return tree
+    with writing(folder):
+        if not owned:
+            copy(tree, folder)
+            tree = folder
+        for path in packed:
+            _replace(tree / path, elf.unpack((tree / path).read_bytes()))
+    return tree
+
+
+def _is_packed(place: Path) -> bool:
+    """Returns whether a file is a packed shared object, sound or not."""
+    if place.is_symlink() or not place.is_file() or not os.access(place, os.R_OK):
+        return False
+    with place.open("rb") as file:
+        if not is_elf(file.read(_MAGIC)):
+            return False
+    try:
+        return read_packed(place.read_bytes()) is not None
+    except ElfError:
+        return False
+
+
+def _replace(place: Path, content: bytes | bytearray) -> None:
+    """Gives a file of a folder that nobody may write to other content."""
+    mode = place.parent.stat().st_mode
+    place.parent.chmod(mode | stat.S_IWUSR)
+    new = place.with_name(f".{place.name}.whole")
+    new.write_bytes(content)
+    new.chmod(place.stat().st_mode & 0o777)
+    new.replace(place)
+    place.parent.chmod(mode)
 
 
 def _copy_file(source: Path, place: Path) -> None:
