@@ -265,9 +265,8 @@ class _Work:
         chosen = fit(parts, room=room - _MARGIN)
         if not chosen.fits:
             chosen = fit(parts, room=room)
-        if (
-            not chosen.fits and self.packing == "auto"
-        ):  # packing takes long: it is not done twice unless it has to be
+        # Packing takes long: it is not done twice unless all is known of the first time, and does not do.
+        if not chosen.fits and self.packing == "auto" and not self._unknown(chosen):
             chosen = fit(self.parts(dense=True), room=room)
         return chosen
 
