@@ -312,6 +312,7 @@ class _Sides:
             ("rules", _differ_by_rule(before, after)),
             ("source", shown.owner == APP),
             ("packing", _became_other(old, new) and shown.packed is not None),
+            ("packing", _packed_otherwise(old, new)),
             ("compaction", _became_other(old, new)),
         )
         return next((cause for cause, holds in causes if holds and cause is not None), "content")
@@ -361,6 +362,17 @@ def _became_other(before: FileRecord | None, after: FileRecord | None) -> bool:
         and after is not None
         and before.size_before == after.size_before > 0
         and before.size_after != after.size_after
+    )
+
+
+def _packed_otherwise(before: FileRecord | None, after: FileRecord | None) -> bool:
+    """Returns whether a file is packed in both bundles, and was as large before that."""
+    return (
+        before is not None
+        and after is not None
+        and before.packed is not None
+        and after.packed is not None
+        and before.packed.size_before == after.packed.size_before
     )
 
 

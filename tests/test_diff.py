@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,6 +121,11 @@ PACKED = PackedFile(size_before=100, stored=20, loaded=80)
         (
             kept(size=60, size_before=100, decision="packed", packed=PACKED),
             kept(size=50, size_before=100, decision="packed", packed=PACKED),
+            "packing",
+        ),
+        (  # in blocks of another size
+            kept(size=60, size_before=100, decision="packed", packed=PACKED),
+            kept(size=60, size_before=100, decision="packed", packed=replace(PACKED, stored=19)),
             "packing",
         ),
         (kept(), kept(size=0, size_before=100, decision="removed", rule="pkg/x"), "rules"),
