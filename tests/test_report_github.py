@@ -71,11 +71,11 @@ def test_where_no_line_is_known_there_is_none() -> None:
 
 
 def test_files_are_named_from_the_root_of_the_repository() -> None:
-    found = [findings.OVER_LIMIT.at("../shared/requirements.txt:4", "too large")]
+    found = [findings.OVER_LIMIT.at("../elsewhere/requirements.txt:4", "too large")]
 
     for folder, file in (
-        ("services/api", "services/shared/requirements.txt"),
-        ("", "shared/requirements.txt"),
+        ("services/api", "services/elsewhere/requirements.txt"),
+        ("", "elsewhere/requirements.txt"),
     ):
         assert parsed(review(HEAD, found=found, folder=folder))[1][1]["file"] == file
 
