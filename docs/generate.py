@@ -10,7 +10,7 @@ import click
 
 from slimpack import manifest, profile
 from slimpack.cli.program import slimpack
-from slimpack.report import data, diff, why
+from slimpack.report import comment, data, diff, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,7 @@ def files() -> Iterator[tuple[str, str]]:
     yield "review.schema.json", json.dumps(data.json_schema(), indent=2) + "\n"
     yield "diff.schema.json", json.dumps(diff.json_schema(), indent=2) + "\n"
     yield "why.schema.json", json.dumps(why.json_schema(), indent=2) + "\n"
+    yield "comment.schema.json", json.dumps(comment.json_schema(), indent=2) + "\n"
     yield "profile.schema.json", json.dumps(profile.json_schema(), indent=2) + "\n"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import jsonschema
 import pytest
 from forges import TOKEN, Fault, StandIn, stand_in
 
@@ -13,7 +16,6 @@ from slimpack.cli import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Run(Protocol):
@@ -189,3 +191,35 @@ def test_a_run_whose_pull_request_has_moved_on_is_nothing_to_fail_for(
 
     assert "no open pull request has the commit of this run any more" in capsys.readouterr().err
     assert not forge.changes
+
+
+def test_the_json_tells_what_became_of_the_comment_and_follows_its_schema(
+    comment: Run, forge: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "body.md").write_text("ready")
+    published = json.loads((Path(__file__).parent.parent / "docs/comment.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(published)
+
+    dry, done = (
+        json.loads(comment("--body", "body.md", "--json", *more)[1]) for more in (("--dry-run",), ())
+    )
+    monkeypatch.delenv("GITHUB_TOKEN" if forge.kind == "github" else "GITLAB_TOKEN")
+    alone = json.loads(comment("--body", "body.md", "--json", "--dry-run")[1])
+
+    for told in (dry, done, alone):
+        jsonschema.validate(told, published)
+        assert told["body"] == "<!-- slimpack:slimpack -->\nready"
+    place = "octo/app#7" if forge.kind == "github" else "42!7"
+    assert [(one["place"], one["action"], one["dry_run"]) for one in (dry, done, alone)] == [
+        (place, "create", True),
+        (place, "create", False),
+        (None, None, True),
+    ]
+    assert "there is no token" in alone["reason"]
+
+
+def test_quiet_says_nothing_and_comments_all_the_same(comment: Run, forge: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "body.md").write_text("ready")
+
+    assert comment("--body", "body.md", "--quiet") == (0, "", "")
+    assert len(forge.bodies()) == 1

@@ -37,6 +37,7 @@ def generated() -> dict[str, str]:
         "review.schema.json",
         "diff.schema.json",
         "why.schema.json",
+        "comment.schema.json",
     ],
 )
 def test_generated_documents_are_up_to_date(name: str) -> None:

@@ -11,7 +11,7 @@ import click
 from slimpack.cli.budgets import baseline_of, behind_of, budget_options, budgets_of, for_target_of
 from slimpack.cli.inputs import FilePath, config_option, find_manifest, option, placed, read_account
 from slimpack.cli.reports import key_option
-from slimpack.cli.terminal import show
+from slimpack.cli.terminal import show, show_json
 from slimpack.errors import UsageError
 from slimpack.report.words import safe
 
@@ -55,6 +55,8 @@ _OPTIONS = (
     click.option(
         "--dry-run", is_flag=True, help="Print the comment and what would become of it; write nothing."
     ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("-q", "--quiet", "silent", is_flag=True, help="No output."),
 )
 
 
@@ -127,6 +129,7 @@ def gitlab(context: click.Context, /, **given: Any) -> None:  # noqa: ANN401 -- 
 def _comment(context: click.Context, given: dict[str, Any], connect: Callable[[], Forge | None]) -> None:
     from slimpack.comment import marked, marker
     from slimpack.forge import publish
+    from slimpack.report.comment import to_json
 
     with placed():
         marker(given["key"])
@@ -137,13 +140,10 @@ def _comment(context: click.Context, given: dict[str, Any], connect: Callable[[]
     except UsageError as problem:
         if not given["dry_run"]:
             raise
-        show(f"{body}\n")
-        click.echo(f"{safe(str(problem))}: not looked for a comment that is there", err=True)
+        _tell(given, body, f"{safe(str(problem))}: not looked for a comment that is there")
         return
     if forge is None:
-        click.echo(
-            "no open pull request has the commit of this run any more: nothing to comment on", err=True
-        )
+        _tell(given, body, "no open pull request has the commit of this run any more: nothing to comment on")
         return
     if len(body) >= forge.longest:
         raise UsageError(
@@ -153,9 +153,24 @@ def _comment(context: click.Context, given: dict[str, Any], connect: Callable[[]
         )
     step = publish(forge, body, key=given["key"], quiet=quiet, dry_run=given["dry_run"])
     words = f"{safe(forge.place)}: the comment {_DONE[step.action][not given['dry_run']]}"
-    if given["dry_run"]:
-        show(f"{body}\n")
-    click.echo(words, err=given["dry_run"])
+    if given["as_json"]:
+        show_json(to_json(body, place=forge.place, action=step.action, dry_run=given["dry_run"]))
+    elif not given["silent"]:
+        if given["dry_run"]:
+            show(f"{body}\n")
+        click.echo(words, err=given["dry_run"])
+
+
+def _tell(given: dict[str, Any], body: str, reason: str) -> None:
+    """Tells that nobody has looked for a comment that is there, and why."""
+    from slimpack.report.comment import to_json
+
+    if given["as_json"]:
+        show_json(to_json(body, place=None, action=None, dry_run=given["dry_run"], reason=reason))
+    elif not given["silent"]:
+        if given["dry_run"]:
+            show(f"{body}\n")
+        click.echo(reason, err=True)
 
 
 def _text(context: click.Context, given: dict[str, Any]) -> tuple[str, bool]:
