@@ -95,17 +95,8 @@ def retained(account: Account) -> Mapping[str, int]:
     return sums
 
 
-def root_places(account: Account, name: str) -> tuple[str, ...]:
-    """Returns the lines of the requirements that a distribution is here for; empty where nothing tells."""
-    records = {one.name: one for one in account.distributions}
-    if name not in records:
-        return ()
-    needs, roots = _needs(account)
-    return _places(records, name, shortest(needs, sorted(roots), name))
-
-
 def lines(account: Account) -> Mapping[str, str]:
-    """Returns the first of ``root_places`` by distribution, all at once; those of which nothing tells are left out."""
+    """Returns by distribution the first line of the requirements that it is here for, those without one left out."""
     needs, roots = _needs(account)
     asked = {one.name: one.required_at for one in account.distributions if one.required_at}
     places = [(place, root) for root in roots for place in asked.get(root, ())]

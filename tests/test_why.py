@@ -9,7 +9,7 @@ from hypothesis import given
 
 from slimpack.errors import UsageError
 from slimpack.graph import way
-from slimpack.why import leads, lines, retained, root_places, why
+from slimpack.why import leads, lines, retained, why
 
 if TYPE_CHECKING:
     from slimpack.account import Account
@@ -117,9 +117,8 @@ def test_a_bundle_that_tells_nothing_says_so() -> None:
     assert "tells what package" in str(caught.value.fix)
 
 
-def test_places_of_what_nobody_knows_are_none() -> None:
-    assert root_places(shop(), "(app)") == ()
-    assert root_places(shop(), "tzdata") == ("requirements.txt:10",)
+def test_what_others_need_has_the_place_of_those_that_need_it() -> None:
+    assert why(shop(), "tzdata").required_at == ("requirements.txt:10",)
 
 
 @given(accounts())
@@ -141,7 +140,7 @@ def test_what_is_retained_is_what_removal_frees(bundle: Account) -> None:
 
 
 def test_lines_of_all_packages_are_told_at_once() -> None:
-    asked = {name: root_places(shop(), name) for name in shop().versions()}
+    asked = {name: why(shop(), name).required_at for name in shop().versions()}
 
     assert lines(shop()) == {name: places[0] for name, places in asked.items()}
     assert lines(shop())["numpy"] == "requirements.txt:9"  # before line 10
@@ -150,7 +149,7 @@ def test_lines_of_all_packages_are_told_at_once() -> None:
 
 @given(accounts())
 def test_the_line_of_a_package_is_the_first_of_its_places(bundle: Account) -> None:
-    asked = {name: root_places(bundle, name) for name in bundle.versions()}
+    asked = {name: why(bundle, name).required_at for name in bundle.versions()}
 
     assert lines(bundle) == {name: places[0] for name, places in asked.items() if places}
 
