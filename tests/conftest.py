@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import stat
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Protocol
 from zipfile import ZIP_DEFLATED, ZipInfo
 
@@ -14,6 +16,8 @@ from hypothesis import HealthCheck, settings
 from packaging.utils import canonicalize_name
 from shop import Shop
 from wheel.wheelfile import WheelFile  # type: ignore[import-untyped]  # it ships no py.typed
+
+from slimpack.cli import program
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -46,6 +50,12 @@ class MakeElf(Protocol):
     """Compiles C source with gcc: ``make_elf("int f;", "-shared", "-fPIC", name="libf.so")``."""
 
     def __call__(self, source: str, *args: str, name: str = "made") -> Path: ...
+
+
+class Cli(Protocol):
+    """Runs the program in this process; returns its exit code, and what it wrote to stdout and stderr."""
+
+    def __call__(self, *arguments: str | Path) -> tuple[int, str, str]: ...
 
 
 def pytest_configure() -> None:
@@ -118,3 +128,17 @@ def make_elf(tmp_path: Path) -> MakeElf:
 @pytest.fixture
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    for name in [name for name in os.environ if name.startswith("SLIMPACK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["slimpack", *map(str, arguments)])
+        return program.run(), *capsys.readouterr()
+
+    return call

@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 from layouts import APP, installed, unpacked, zipped
 from samples import account_of, book, distribution, file, inventory
 
-from slimpack.cli import program
 from slimpack.manifest import to_json
 from slimpack.report.diff import json_schema
 
 if TYPE_CHECKING:
-    from conftest import MakeWheel
+    from conftest import Cli, MakeWheel
 
 MIB = 2**20
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "diff.schema.json"
 
 
-class Cli(Protocol):
-    """Runs the program in this process; returns its exit code, and what it wrote to stdout and stderr."""
-
-    def __call__(self, *arguments: str | Path) -> tuple[int, str, str]: ...
-
-
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    for name in [name for name in os.environ if name.startswith("SLIMPACK_")]:
-        monkeypatch.delenv(name)
+def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slimpack", *map(str, arguments)])
-        return program.run(), *capsys.readouterr()
-
-    return call
+    return cli
 
 
 def saved(folder: Path, sizes: dict[str, int], *, scipy: str = "1.17.0", name: str = "app") -> Path:

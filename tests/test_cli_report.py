@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 from junitparser import JUnitXml
 from samples import account_of, book, distribution, file, inventory
 
-from slimpack.cli import program
 from slimpack.manifest import to_json
 from slimpack.report.formats import FORMATS
 from slimpack.report.text import text
 
 if TYPE_CHECKING:
+    from conftest import Cli
+
     from slimpack.manifest import Manifest
 
 MIB = 2**20
-
-
-class Cli(Protocol):
-    """Runs the program in this process; returns its exit code, and what it wrote to stdout and stderr."""
-
-    def __call__(self, *arguments: str | Path) -> tuple[int, str, str]: ...
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    for name in [name for name in os.environ if name.startswith("SLIMPACK_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slimpack", *map(str, arguments)])
-        return program.run(), *capsys.readouterr()
-
-    return call
 
 
 def manifest(scipy: int = 60 * MIB) -> Manifest:

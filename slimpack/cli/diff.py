@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slimpack.cli.budgets import behind_of
 from slimpack.cli.inputs import FilePath, option, placed, read_account
 from slimpack.cli.reports import report_option, reports_of, write_reports
 from slimpack.cli.terminal import color, show, show_json, width
-from slimpack.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slimpack.account import Account
-    from slimpack.diff import Diff
 
 _FILES = 10
 """Files that are shown unless asked otherwise."""
@@ -75,7 +74,9 @@ def diff(
     with placed():
         at_least = config.size(threshold, where="--threshold")
         wanted = reports_of(reports)
-    compared = _with_commits(compare(*_named(base, head)), base_commit, merge_base)
+    compared = compare(*_named(base, head))
+    if note := behind_of({"base_commit": base_commit, "merge_base": merge_base}):
+        compared = replace(compared, notes=(note, *compared.notes))
     write_reports(wanted, replace(review(compared.head), diff=compared))
     if as_json:
         show_json(to_json(compared))
@@ -89,20 +90,3 @@ def _named(base: Path, head: Path) -> tuple[Account, Account]:
     if before.name == after.name:
         before, after = replace(before, name=str(base)), replace(after, name=str(head))
     return before, after
-
-
-def _with_commits(compared: Diff, base_commit: str | None, merge_base: str | None) -> Diff:
-    """Returns a comparison that says so if its base is not where the branch begins."""
-    from slimpack.diff import of_another_commit
-
-    if not base_commit and not merge_base:
-        return compared
-    if not base_commit or not merge_base:
-        missing = "--merge-base" if base_commit else "--base-commit"
-        raise UsageError(
-            "nothing to compare it with",
-            where="--base-commit" if base_commit else "--merge-base",
-            fix=f"Give {missing} as well.",
-        )
-    note = of_another_commit(base_commit, merge_base)
-    return compared if note is None else replace(compared, notes=(note, *compared.notes))

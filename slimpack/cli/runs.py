@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from slimpack.cli.cache import cache_limit_of, root_of
-from slimpack.cli.inputs import FilePath, option, read_manifest
+from slimpack.cli.inputs import FilePath, manifest_beside, option, read_manifest
 from slimpack.errors import UsageError
 from slimpack.model import Architecture
 
@@ -144,7 +144,8 @@ def asked_for(context: click.Context, bundle: Path, given: dict[str, Any]) -> As
         raise UsageError(
             "no handler is named", where="--handler", fix="Name it, such as --handler app.handler."
         )
-    manifest = _manifest_beside(bundle)
+    beside = manifest_beside(bundle.absolute())
+    manifest = read_manifest(beside) if beside.exists() else None
     return Asked(
         bundle=bundle,
         target=_target(context, manifest, given),
@@ -187,14 +188,6 @@ def _target(context: click.Context, manifest: Manifest | None, given: dict[str, 
     return target.make(
         runtime=runtime, architecture=architecture, kind="lambda" if told is None else told.kind
     )
-
-
-def _manifest_beside(bundle: Path) -> Manifest | None:
-    from slimpack.output import is_zip
-
-    place = bundle.absolute()
-    beside = place.with_name(f"{place.stem if is_zip(place) else place.name}.manifest.json")
-    return read_manifest(beside) if beside.exists() else None
 
 
 @contextmanager
