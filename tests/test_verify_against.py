@@ -17,7 +17,7 @@ def ran(
 
 
 def compared(bundle: Run, one: Run, again: Run | None = None) -> Comparison:
-    return compare(bundle, (one, again or one), events=["e.json"], folders=["/some/here", "/some/there"])
+    return compare([bundle], (one, again or one), events=["e.json"], folders=["/some/here", "/some/there"])
 
 
 def parting(bundle: Run, one: Run, again: Run | None = None) -> tuple[str, str, str] | None:
@@ -66,6 +66,18 @@ def test_exceptions_are_compared_with_their_tracebacks() -> None:
 def test_the_first_line_of_a_log_that_differs_is_shown() -> None:
     assert parting(ran(log="a\nc\nd"), ran(log="a\nb\ne")) == ("the log of e.json, line 2", "b", "c")
     assert parting(ran(log="a\nb"), ran(log="a")) == ("the log of e.json, line 2", "nothing", "b")
+
+
+def test_each_run_is_compared_and_the_first_that_parts_is_named() -> None:
+    def compared_all(*answers: str) -> Comparison:
+        bundle = [ran(answer) for answer in answers]
+        return compare(bundle, (ran("1"), ran("1")), events=["e.json"], folders=[])
+
+    alike, unlike = compared_all("1", "1", "1.0"), compared_all("1", "2", "3")
+
+    assert alike.parting is None
+    assert unlike.parting is not None
+    assert (unlike.parting.where, unlike.parting.bundle) == ("run 2, the answer to e.json, at $", "2")
 
 
 def test_folders_and_request_ids_are_no_difference() -> None:

@@ -83,7 +83,7 @@ def _run(asked: Asked, given: dict[str, Any]) -> Result:
         against=None
         if other is None or others is None
         else _compare(
-            asked, runs[0], others, [one.place(room=False) for one in (other, stage)], given["against"]
+            asked, runs, others, [one.place(room=False) for one in (other, stage)], given["against"]
         ),
     )
 
@@ -159,7 +159,7 @@ def _other(asked: Asked, stage: Stage, given: dict[str, Any], progress: Reporter
 
 
 def _compare(
-    asked: Asked, bundle: Run, others: tuple[Run, Run], folders: Sequence[str], name: str
+    asked: Asked, bundle: Sequence[Run], others: tuple[Run, Run], folders: Sequence[str], name: str
 ) -> Against:
     from slimpack.report.invoke import Against
     from slimpack.runtime.invoke import medians

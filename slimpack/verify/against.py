@@ -1,13 +1,13 @@
 """Against: whether a bundle did the same as another tree over the same events. Pure.
 
-Of the other tree there are two runs, one before and one after the bundle's. What they differ in themselves, such as
-the times in a log, is chance, and no difference if a bundle differs in it as well.
+Of the other tree there are two runs, one before and one after all of the bundle's. What they differ in themselves, such
+as the times in a log, is chance, and no difference if a bundle differs in it as well.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slimpack.compare import difference
@@ -36,7 +36,7 @@ class Parting:
     """The first thing in which a bundle did otherwise."""
 
     where: str
-    """Such as ``event.json: the answer at $.votes``."""
+    """Such as ``run 3, the answer to event.json, at $.votes``; the run is told where there are several."""
     other: str
     """What the other tree did."""
     bundle: str
@@ -45,7 +45,7 @@ class Parting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How a bundle's run compares with those of another tree."""
+    """How a bundle's runs compare with those of another tree."""
 
     parting: Parting | None
     """The first difference; None if there is none."""
@@ -66,25 +66,36 @@ class _Said:
 
 
 def compare(
-    bundle: Run, others: tuple[Run, Run], *, events: Sequence[str], folders: Sequence[str]
+    bundle: Sequence[Run], others: tuple[Run, Run], *, events: Sequence[str], folders: Sequence[str]
 ) -> Comparison:
     """Compares answers, exceptions and everything that was printed, in the order in which it came.
 
     Args:
-        bundle: What the bundle did.
-        others: What the other tree did before and after it.
+        bundle: What the bundle did, in each of its runs.
+        others: What the other tree did before and after them.
         events: Names of the events.
         folders: Where the trees are, which the functions may have seen and told.
     """
-    unsteady: list[str] = []
-    parting: Parting | None = None
-    for given, one, again in zip(
-        *(list(_said(run, events, folders)) for run in (bundle, *others)), strict=True
-    ):
-        if one.lines != again.lines:
-            unsteady.append(one.where)
-        parting = parting or (_answers(given, one, again) if one.is_answer else _texts(given, one, again))
-    return Comparison(parting=parting, unsteady=tuple(unsteady))
+    one, again = (list(_said(run, events, folders)) for run in others)
+    partings = (_parting(list(_said(run, events, folders)), one, again) for run in bundle)
+    number, parting = next(((at, found) for at, found in enumerate(partings, 1) if found), (0, None))
+    if parting is not None and len(bundle) > 1:
+        parting = replace(parting, where=f"run {number}, {parting.where}")
+    return Comparison(
+        parting=parting,
+        unsteady=tuple(
+            said.where for said, later in zip(one, again, strict=True) if said.lines != later.lines
+        ),
+    )
+
+
+def _parting(given: Sequence[_Said], one: Sequence[_Said], again: Sequence[_Said]) -> Parting | None:
+    """Returns the first thing in which a run of the bundle did otherwise."""
+    found = (
+        _answers(*said) if said[0].is_answer else _texts(*said)
+        for said in zip(given, one, again, strict=True)
+    )
+    return next(filter(None, found), None)
 
 
 def _said(run: Run, events: Sequence[str], folders: Sequence[str]) -> Iterator[_Said]:
