@@ -294,7 +294,7 @@ class Reference:
     """How."""
     path: str
     """The kept file."""
-    line: int | None
+    line: int | None = None
     """Line in it; None for what has no lines."""
     target: str
     """What it names: a module, a SONAME, a distribution, a file name."""

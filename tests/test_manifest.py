@@ -11,7 +11,7 @@ from samples import account_of, book, distribution, file, inventory, rules
 
 from slimpack.errors import BooksError, ManifestError
 from slimpack.manifest import Manifest, balance, from_json, json_schema, to_json
-from slimpack.model import APP
+from slimpack.model import APP, Need, Overruled, Reference
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "manifest.schema.json"
 
@@ -39,6 +39,16 @@ BUNDLE = {"pkg/a.py": 10, "pkg/c.so": 30, "app.py": 5}
 
 def test_a_manifest_survives_being_written_and_read(manifest: Manifest) -> None:
     assert from_json(to_json(manifest), where="x") == manifest
+
+
+def test_a_manifest_of_a_rule_that_gave_way_to_what_has_no_lines_survives_too(manifest: Manifest) -> None:
+    by = Reference(need=Need.LIBRARY, path="pkg/c.so", line=None, target="liba.so.1")
+    first, *others = manifest.files
+    told = dataclasses.replace(first, overruled=Overruled(rule="pkg/tests", by=by))
+    manifest = dataclasses.replace(manifest, files=(told, *others))
+
+    assert from_json(to_json(manifest), where="x") == manifest
+    jsonschema.validate(json.loads(to_json(manifest)), json_schema())
 
 
 def test_totals_are_sums_of_what_was_written(manifest: Manifest) -> None:
