@@ -130,10 +130,11 @@ lint: $(READY) ## Check style, types and the layering of the modules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) models ## Measure builds beside pip, strip and zip, cold starts beside a plain install, and packed libraries beside plain ones
+bench: $(READY) models ## Measure builds beside pip, strip and zip, cold starts beside a plain install, packed libraries beside plain ones, and expected starts beside real ones
 	$(BIN)/python benchmarks/build.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/pack.py
+	$(BIN)/python benchmarks/fit.py
 
 docs: $(READY) ## Write the help of the program and the schema of manifests into docs/
 	$(BIN)/python docs/generate.py

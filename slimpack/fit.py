@@ -28,7 +28,7 @@ _POINTS = 1024
 
 FormName = Literal["plain", "compiled", "raw", "hot", "cold", "warm", "packed", "dense"]
 """As it came. Of a module: with bytecode beside it; packed, its code as it is, packed quickly, or packed well.
-Of a shared object: packed but for the code that starts were seen to touch; packed; packed in large blocks."""
+Of a shared object: packed but for code that starts touch, in several degrees; packed; packed in large blocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class Form:
     """Bytes that the part takes in the bundle."""
     cost: float
     """Milliseconds that a cold start is expected to take for it."""
+    degree: int = 0
+    """Tells forms of one name apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

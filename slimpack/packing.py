@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, Self
 
-from zlib_ng import zlib_ng
-
 from slimpack import ties, workers
 from slimpack.elf.inspect import layout_problems
 from slimpack.elf.layout import ElfError
-from slimpack.elf.pack import NoGainError, pack
+from slimpack.elf.pack import NoGainError, expected_size, pack
 from slimpack.elf.packed import PAGER
 from slimpack.elf.prune import Pruning, prune
+from slimpack.elf.start import run_by_loaders
 from slimpack.elf.symbols import exchange
 from slimpack.elf.unpack import unpack
 from slimpack.model import Addition, PackedFile
 from slimpack.output import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from slimpack.model import Staged, Target
     from slimpack.ties import Ties
@@ -40,12 +39,6 @@ _SMALLEST = 64 * 1024
 
 LARGE = 32 * 2**20
 """Bytes from which the blocks of a file are compressed side by side, and not the file beside others."""
-
-_SAMPLE, _SAMPLES = 2**16, 32
-"""Bytes and number of the samples that tell how small a file will become."""
-
-_BETTER = 0.85
-"""What the pager's blocks take, of what the samples take."""
 
 _SECONDS = 3600
 """After this long a task counts as hung; the largest known library takes a minute."""
@@ -146,6 +139,7 @@ class Packer:
         self._lost_ties = False
         self._numbers: dict[Wanted, int] = {}
         self._estimates: dict[str, int] = {}
+        self._run_by_loaders: dict[str, tuple[int, ...]] = {}
         self.candidates = tuple(
             one
             for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
@@ -169,13 +163,26 @@ class Packer:
             OutputError: The sandbox cannot be read.
         """
         if path not in self._estimates:
-            size = self._staged[path].size
-            step = max(_SAMPLE, size // _SAMPLES)
-            with writing(self._root), (self._root / path).open("rb") as file:
-                samples = [os.pread(file.fileno(), _SAMPLE, at) for at in range(0, size, step)]
-            share = len(zlib_ng.compress(b"".join(samples), 1)) / sum(map(len, samples))
-            self._estimates[path] = round(size * min(1.0, share * _BETTER))
+            try:
+                with self._opened(path) as image:
+                    self._estimates[path] = expected_size(bytes(image))
+            except ElfError:
+                self._estimates[path] = self._staged[path].size
         return self._estimates[path]
+
+    def run_by_loaders(self, path: str) -> tuple[int, ...]:
+        """Returns the addresses of the pages of code of a file that loaders run, as far as the file tells.
+
+        Raises:
+            OutputError: The sandbox cannot be read.
+        """
+        if path not in self._run_by_loaders:
+            try:
+                with self._opened(path) as image:
+                    self._run_by_loaders[path] = run_by_loaders(bytes(image))
+            except ElfError:
+                self._run_by_loaders[path] = ()
+        return self._run_by_loaders[path]
 
     def pack(self, wanted: Sequence[Wanted], progress: Callable[[int, int], None]) -> None:
         """Packs files, large ones one by one, block beside block, and then small ones side by side.
@@ -222,10 +229,21 @@ class Packer:
         tried = {one.path: result for one, result in self.results.items() if one in chosen or result.refused}
         return Outcome(
             staged=after,
-            refused={path: one.refused for path, one in sorted(tried.items()) if one.refused},
+            refused={
+                path: one.refused for path, one in sorted(tried.items()) if one.refused and path not in after
+            },
             unpruned={path: one.unpruned for path, one in sorted(tried.items()) if one.unpruned},
             additions=(pager(self._target),) if after else (),
         )
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[mmap.mmap]:
+        with (
+            writing(self._root),
+            (self._root / path).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image,
+        ):
+            yield image
 
     def _new(self, wanted: Wanted) -> Path:
         """Returns where a file is written before it takes its place."""

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 from slimpack.elf.pack import block_size_of
 from slimpack.fit import Form, FormName
 from slimpack.modules.archive import READ, UNREAD, Tier, expected, stub
+from slimpack.warm import met
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from slimpack.model import PackedFile
     from slimpack.modules.archive import Module
+    from slimpack.warm import Degree
 
 TIERS: dict[FormName, Tier] = {"raw": Tier.RAW, "hot": Tier.HOT, "cold": Tier.COLD}
 """The packed forms of modules."""
 
-_COMPILING = 150e-6
+_COMPILING = 130e-6
 """Milliseconds to compile a byte of source."""
 
 _COMPILING_ANY = 0.03
@@ -34,19 +36,28 @@ _OPENING = 0.040
 _FINDING = 0.010
 """Milliseconds to find a module in the archive."""
 
-_INFLATING = 4e-6
+_INFLATING = 3.5e-6
 """Milliseconds for a byte of code that is packed quickly."""
 
 _EXPANDING = 30e-6
-"""The same of code that is packed well, with what lies in its block beside it."""
+"""The same of code that is packed well, with what lies in its block beside it; half of it in the order of a profile."""
+
+_LOADING = 1.4e-6
+"""Milliseconds for a byte of a shared object that the pager puts in place when it is loaded: data, in large pieces."""
 
 _DECODING = 2.4e-6
-"""Milliseconds for a byte of a shared object that the pager puts in place."""
+"""The same for what it puts in place when it is touched: code, block by block."""
+
+_MAPPING = 0.016
+"""Milliseconds for a run of code that stays raw in a packed shared object: a loader maps it, and the hole behind it."""
 
 _BINDING = 0.56e-3
 """Milliseconds that a loader saves for an export that is pruned."""
 
-_AT_ONCE = 0.25
+_ATTACHING = 0.15
+"""Milliseconds for a packed shared object, whatever its size: the pager has to get to know it."""
+
+_AT_ONCE = 0.15
 """Share of a packed shared object that is put in place when it is loaded."""
 
 _TOUCHED = 0.25
@@ -58,17 +69,35 @@ DENSE = 0x100000
 _DENSER = 0.9
 """What a shared object is expected to have in such blocks, of what it has in smaller ones."""
 
+_ALONE = 0.8
+"""Share of the blocks with code that loaders run in which a start touches nothing else."""
+
+_RAW = 0.75
+"""Bytes that a byte of code takes more if it stays raw."""
+
 _TOUCHED_DENSE = 0.45
 """Share of a shared object that a start puts in place later, in such blocks."""
 
 _CHANGED: dict[FormName, float] = {"plain": 0.0, "compiled": 0.0001, "raw": 0.05, "hot": 0.05, "cold": 0.05}
 """Milliseconds that are added so that of two forms that cost a start the same the one is taken that changes less."""
 
-_CHANGED_LIBRARY = 0.5
+_CHANGED_LIBRARY = 0.05
 """The same for any packed form of a shared object."""
 
 _INDEX = 40
 """Bytes that a packed module takes besides its parts: its entry and its path, packed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """What is known of the code of a shared object that a start touches."""
+
+    pages: tuple[int, ...] = ()
+    """Addresses of pages of it, ascending."""
+    seen: bool = False
+    """Whether runs have shown all of it; otherwise this is what the file tells."""
+    degrees: tuple[Degree, ...] = ()
+    """How much of it could stay raw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +165,9 @@ def library(
     *,
     size: int,
     estimate: int,
-    results: Mapping[FormName, tuple[int, PackedFile | None]],
+    results: Mapping[tuple[FormName, int], tuple[int, PackedFile | None]],
     share: float,
-    touched: Sequence[tuple[int, int]],
+    touched: Touched,
     allowed: Collection[FormName],
 ) -> tuple[Form, ...]:
     """Returns the forms that a shared object can have.
@@ -146,41 +175,58 @@ def library(
     Args:
         size: Bytes of it as it came.
         estimate: Bytes that it is expected to have once it is packed.
-        results: Bytes of it in the forms that were tried, and what was done; None if it stayed as it was.
+        results: Bytes of it in the forms and degrees that were tried, and what was done; None if it stayed as it was.
         share: Share of starts that load it.
-        touched: Runs of addresses of code that starts were seen to touch; empty if nobody looked. Without them no form
-            leaves such code raw.
+        touched: What is known of the code that starts touch.
         allowed: The forms that are wanted.
     """
-    hot = sum(end - start for start, end in touched)
-    forms = [Form(name="plain", size=size, cost=0.0)]
-    packed, done = results.get("packed", (estimate, None))
-    refused = "packed" in results and done is None
-    estimates: dict[FormName, int] = {
-        "warm": estimate + hot,
-        "packed": estimate,
-        "dense": round(packed * _DENSER),
+    raw: dict[tuple[FormName, int], int] = {
+        ("warm", number): degree.raw for number, degree in enumerate(touched.degrees)
     }
-    for name, expected_size in estimates.items():
-        if (name == "warm" and not touched) or (name == "dense" and refused):
+    known = [one for one, (_, facts) in results.items() if facts is not None and one[0] != "dense"]
+    if known:
+        estimate = round(results[known[0]][0] - _RAW * raw.get(known[0], 0))
+    # Each form prunes the same. A form that was not tried would look slow beside one that was.
+    symbols = max((facts.symbols for _, facts in results.values() if facts is not None), default=0)
+    refused = ("packed", 0) in results and results["packed", 0][1] is None
+    # Packing takes long: of several degrees, what was tried once is near enough.
+    tried = {one for one in results if one[0] == "warm"}
+    expected_sizes: dict[tuple[FormName, int], int] = {
+        **{one: round(estimate + _RAW * more) for one, more in raw.items() if not tried or one in tried},
+        ("packed", 0): estimate,
+        ("dense", 0): round(estimate * _DENSER),
+    }
+    forms = [Form(name="plain", size=size, cost=0.0)]
+    for (name, degree), expected_size in expected_sizes.items():
+        if name == "dense" and refused:
             continue
-        real_size, facts = results.get(name, (expected_size, None))
-        if name in results and facts is None:
+        real_size, facts = results.get((name, degree), (expected_size, None))
+        if (name, degree) in results and facts is None:
             continue  # it was refused, or not worth it
-        symbols = facts.symbols if facts is not None else 0
-        cost = (_AT_ONCE * size + _later(name, size, touched)) * _DECODING - symbols * _BINDING
+        cost = (
+            _ATTACHING
+            + _AT_ONCE * size * _LOADING
+            + _later(name, degree, size, touched) * _DECODING
+            + (len(touched.degrees[degree].runs) * _MAPPING if name == "warm" else 0)
+            - symbols * _BINDING
+        )
         forms.append(
-            Form(name=name, size=min(real_size, size), cost=share * max(0.0, cost) + _CHANGED_LIBRARY)
+            Form(
+                name=name,
+                degree=degree,
+                size=min(real_size, size),
+                cost=share * max(0.0, cost) + _CHANGED_LIBRARY,
+            )
         )
     return tuple(one for one in forms if one.name in allowed) or (forms[0],)
 
 
-def _later(name: FormName, size: int, touched: Sequence[tuple[int, int]]) -> float:
+def _later(name: FormName, degree: int, size: int, touched: Touched) -> float:
     """Returns the bytes that a start puts in place block by block."""
-    if name == "warm":
-        return 0.0
-    if not touched:
-        return (_TOUCHED_DENSE if name == "dense" else _TOUCHED) * size
-    block = DENSE if name == "dense" else block_size_of(size)
-    met = {one for start, end in touched for one in range(start // block, (end - 1) // block + 1)}
-    return float(len(met) * block)
+    most = (1 - _AT_ONCE) * size
+    if name == "dense":
+        return min(most, met(touched.pages, DENSE)) if touched.seen else _TOUCHED_DENSE * size
+    blocks = min(most, met(touched.pages, block_size_of(size)))
+    later = blocks if touched.seen else max(blocks, _TOUCHED * size)
+    spared = touched.degrees[degree].spared if name == "warm" else 0
+    return max(0.0, later - spared * (1 if touched.seen else _ALONE))

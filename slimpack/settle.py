@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from slimpack import findings, prices, usage
 from slimpack.bytecode import Bytecode, compile_all, home, place
+from slimpack.elf.layout import EM_AARCH64, EM_X86_64, LARGEST_PAGES
+from slimpack.elf.pack import block_size_of
 from slimpack.fit import Fit, Part, fit
 from slimpack.manifest import BytecodeRecord, ChoiceRecord, FitRecord
 from slimpack.model import APP, Addition
@@ -14,7 +16,8 @@ from slimpack.modules.archive import LOADER
 from slimpack.modules.pack import LOADER_FILE, Outcome, Stock, examine, pack, put
 from slimpack.output import writing
 from slimpack.packing import LARGE, Packer, Wanted, pager
-from slimpack.prices import TIERS
+from slimpack.prices import TIERS, Touched
+from slimpack.warm import degrees
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -210,6 +213,8 @@ class _Work:
     """Processes at a time."""
     progress: Progress
     """Whom to tell."""
+    touched: dict[str, Touched] = field(default_factory=dict)
+    """What is known of the code of shared objects that a start touches, as far as it was asked."""
 
     def choose(self) -> tuple[Fit, Outcome]:
         """Returns the form of everything, and the packed modules; shared objects are packed, and not yet in place.
@@ -234,9 +239,9 @@ class _Work:
     def libraries(self, chosen: Fit) -> list[Wanted]:
         """Returns which of the shared objects are packed, and how."""
         return [
-            self._as_wanted(one.path, form)
+            self._as_wanted(one.path, form.name, form.degree)
             for one in self.packer.candidates
-            if (form := chosen.forms[one.path].name) != "plain"
+            if (form := chosen.forms[one.path]).name != "plain"
         ]
 
     def parts(self, *, dense: bool) -> Iterator[Part]:
@@ -296,13 +301,28 @@ class _Work:
         new = [one for one in self.libraries(chosen) if one not in self.packer.results]
         return new[:1] if new and self.room.staged[new[0].path].size >= LARGE else new
 
-    def _as_wanted(self, path: str, form: str) -> Wanted:
-        hot = tuple(self.used.touched.get(path, ()))
+    def _as_wanted(self, path: str, form: FormName, degree: int) -> Wanted:
         return Wanted(
             path=path,
-            hot=hot if form == "warm" else (),
+            hot=self._touched(path).degrees[degree].runs if form == "warm" else (),
             block_size=prices.DENSE if form == "dense" else None,
         )
+
+    def _touched(self, path: str) -> Touched:
+        """Returns what is known of the code of a shared object that a start touches."""
+        if path not in self.touched:
+            seen = bool(self.used.touched)
+            pages = self.used.touched.get(path, ()) if seen else self.packer.run_by_loaders(path)
+            self.touched[path] = Touched(
+                pages=pages,
+                seen=seen,
+                degrees=degrees(
+                    pages,
+                    block=block_size_of(self.room.staged[path].size),
+                    page=LARGEST_PAGES[EM_AARCH64 if self.room.target.machine == "aarch64" else EM_X86_64],
+                ),
+            )
+        return self.touched[path]
 
     def _module(self, path: str) -> tuple[Form, ...]:
         code = self.made.pycs.get(path)
@@ -324,13 +344,15 @@ class _Work:
     def _library(self, one: Staged, *, dense: bool) -> tuple[Form, ...]:
         if self.packing == "never":
             return prices.as_it_is(one.size)
-        touched = self.used.touched.get(one.path, ())
+        touched = self._touched(one.path)
         names: tuple[FormName, ...] = ("warm", "packed", "dense")
-        tried = {name: self.packer.results.get(self._as_wanted(one.path, name)) for name in names}
+        forms: list[tuple[FormName, int]] = [("warm", number) for number in range(len(touched.degrees))]
+        forms += (("packed", 0), ("dense", 0))
+        tried = {form: self.packer.results.get(self._as_wanted(one.path, *form)) for form in forms}
         return prices.library(
             size=one.size,
             estimate=self.packer.estimate(one.path),
-            results={name: (result.size, result.facts) for name, result in tried.items() if result},
+            results={form: (result.size, result.facts) for form, result in tried.items() if result},
             share=self.used.library(one.path),
             touched=touched,
             allowed=(

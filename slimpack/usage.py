@@ -25,12 +25,6 @@ _NOT_REACHED = 0.02
 _NOT_LINKED = 0.2
 """The same of a shared object: programs load some by names that no source shows."""
 
-_GAP = 4 * PAGE
-"""Bytes between two touched runs up to which they are one; more where there would be too many."""
-
-_MOST_RUNS = 1000
-"""Runs of addresses of one library that stay raw: each is a segment, and a loader has to map them one by one."""
-
 _READ_AT_MOST = 0.5
 """If a start opened more of the sources that it imported than this share, it did so to compile them."""
 
@@ -51,8 +45,8 @@ class Usage:
     """Modules in the order in which they are imported, as far as that is known."""
     read: frozenset[str] = frozenset()
     """Modules whose source lines a start reads."""
-    touched: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    """Runs of addresses of code, ends excluded, that a start touches, by shared object; empty where nobody looked."""
+    touched: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Addresses of the pages of code that starts were seen to touch, ascending, by shared object."""
 
     def module(self, path: str) -> float:
         """Returns the share of starts that import a module."""
@@ -146,25 +140,13 @@ def _linked(start: Iterable[str], elf: Sequence[ElfFacts]) -> set[str]:
     return found
 
 
-def _touched(library: LibraryRecord) -> tuple[tuple[int, int], ...]:
-    """Returns the runs of addresses of code that were touched; close ones are one, so that there are not too many."""
-    pages = sorted(
-        (segment.address + first * PAGE, segment.address + (first + count) * PAGE)
+def _touched(library: LibraryRecord) -> tuple[int, ...]:
+    """Returns the addresses of the pages of code that were touched."""
+    pages = {
+        segment.address + number * PAGE
         for segment in library.segments
         if segment.executable
         for first, count, _ in (*segment.init, *segment.invoke)
-    )
-    gap = _GAP
-    while len(runs := _joined(pages, gap)) > _MOST_RUNS:
-        gap *= 2
-    return runs
-
-
-def _joined(runs: Iterable[tuple[int, int]], gap: int) -> tuple[tuple[int, int], ...]:
-    joined: list[tuple[int, int]] = []
-    for start, end in runs:
-        if joined and start - joined[-1][1] <= gap:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return tuple(joined)
+        for number in range(first, first + count)
+    }
+    return tuple(sorted(pages))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from slimpack import prices
 from slimpack.model import PackedFile
 from slimpack.modules.archive import Module
+from slimpack.prices import Touched
+from slimpack.warm import degrees
 
 if TYPE_CHECKING:
     from slimpack.fit import FormName
@@ -56,16 +58,25 @@ def test_what_cannot_be_packed_has_its_bytecode_beside_it_where_plain_is_not_wan
 
 
 def library(share: float = 1.0, **changed: object) -> dict[str, tuple[int, float]]:
+    """Returns the forms by name; those of several degrees by that as well."""
     asked: dict[str, object] = {
         "size": 100_000_000,
         "estimate": 30_000_000,
         "results": {},
         "share": share,
-        "touched": (),
+        "touched": Touched(),
         "allowed": ALL,
     }
     forms = prices.library(**(asked | changed))  # type: ignore[arg-type]
-    return {one.name: (one.size, one.cost) for one in forms}
+    return {f"{one.name}{one.degree or ''}": (one.size, one.cost) for one in forms}
+
+
+def seen(*pages: int) -> Touched:
+    return Touched(pages=pages, seen=True, degrees=degrees(pages, block=2**17, page=4096))
+
+
+def tried(size: int, symbols: int = 0) -> tuple[int, PackedFile]:
+    return size, PackedFile(size_before=100_000_000, stored=1, loaded=1, symbols=symbols)
 
 
 def test_a_shared_object_that_is_packed_is_smaller_and_slower() -> None:
@@ -77,28 +88,58 @@ def test_a_shared_object_that_is_packed_is_smaller_and_slower() -> None:
     assert library(share=0.0)["packed"][1] > 0  # so that nothing is packed for nothing
 
 
-def test_with_what_starts_touch_there_is_a_form_between() -> None:
-    forms = library(touched=((0, 2**20), (2**24, 2**24 + 4096)))
+def test_a_small_shared_object_costs_something_to_pack_however_little_it_has() -> None:
+    assert library(size=1, estimate=1)["packed"][1] > library(size=1, estimate=1, share=0.0)["packed"][1]
 
-    assert 0 < forms["warm"][1] < forms["packed"][1] < library()["packed"][1]
-    assert forms["warm"][0] == 30_000_000 + 2**20 + 4096
+
+def test_with_what_starts_touch_there_are_forms_between() -> None:
+    forms = library(touched=seen(*range(0, 2**20, 4096), 2**24))
+    between = [forms[name] for name in forms if name.startswith("warm")]
+
+    assert len(between) > 1
+    assert between == sorted(between, key=lambda one: (one[0], -one[1]))
+    assert all(forms["packed"][0] < size < forms["plain"][0] for size, _ in between)
+    assert all(0 < cost < forms["packed"][1] < library()["packed"][1] for _, cost in between)
+
+
+def test_what_a_file_tells_is_less_than_what_starts_show() -> None:
+    pages = tuple(range(0, 2**24, 2**17))
+    told = Touched(pages=pages, degrees=degrees(pages, block=2**17, page=4096))
+
+    assert library(touched=told)["warm"][1] > library(touched=seen(*pages))["warm"][1]
+    assert library(touched=told)["packed"][1] == library()["packed"][1]
+
+
+def test_no_more_is_put_in_place_than_there_is() -> None:
+    whole, longer = (library(touched=seen(*range(0, end, 2**17))) for end in (100_000_000, 400_000_000))
+
+    assert longer["packed"] == whole["packed"]
+    assert longer["dense"][1] == whole["dense"][1]
+    assert library(size=70_000, estimate=30_000, touched=seen(0))["dense"][1] < 1
 
 
 def test_once_a_form_was_tried_its_real_size_and_its_pruning_count() -> None:
-    facts = PackedFile(size_before=100_000_000, stored=1, loaded=1, symbols=100_000)
+    packed = library(results={("packed", 0): tried(20_000_000, symbols=100_000)})
+    refused = library(results={("packed", 0): (100_000_000, None)})
 
-    tried = library(results={"packed": (20_000_000, facts)})
-    refused = library(results={"packed": (100_000_000, None)})
-
-    assert tried["packed"][0] == 20_000_000
-    assert tried["packed"][1] < library()["packed"][1]
+    assert packed["packed"][0] == 20_000_000
+    assert packed["packed"][1] < library()["packed"][1]
     assert list(refused) == ["plain"]
 
 
+def test_what_one_form_has_shown_holds_for_those_that_were_not_tried() -> None:
+    touched = seen(*range(0, 2**20, 4096), 2**24)
+    packed = library(touched=touched, results={("packed", 0): tried(20_000_000, symbols=100_000)})
+    warm = library(touched=touched, results={("warm", 0): tried(packed["warm"][0], symbols=100_000)})
+
+    assert packed["warm"][0] == library(touched=touched)["warm"][0] - 10_000_000
+    assert packed["warm"][1] < library(touched=touched)["warm"][1]
+    assert warm["packed"] == packed["packed"]
+
+
 def test_in_large_blocks_a_shared_object_is_smaller_still_and_slower_still() -> None:
-    forms = library(touched=((0, 1), (2**24, 2**24 + 1)))
+    forms = library(touched=seen(0, 2**24))
 
     assert forms["dense"][0] < forms["packed"][0]
     assert forms["dense"][1] > forms["packed"][1]
-    facts = PackedFile(size_before=100_000_000, stored=1, loaded=1)
-    assert library(results={"packed": (20_000_000, facts)})["dense"][0] == 18_000_000
+    assert library(results={("packed", 0): tried(20_000_000)})["dense"][0] == 18_000_000
