@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -23,7 +22,7 @@ from slimpack.model import Addition, PackedFile
 from slimpack.output import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from slimpack.model import Staged, Target
     from slimpack.ties import Ties
@@ -91,6 +90,16 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a file tells before it is packed."""
+
+    expected_size: int
+    """Bytes that it is expected to have then, judged by some of it."""
+    run_by_loaders: tuple[int, ...] = ()
+    """Addresses of the pages of its code that loaders run, ascending, as far as it tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What packing has done."""
 
@@ -138,8 +147,7 @@ class Packer:
         self._ties: Mapping[str, Ties] | None = None
         self._lost_ties = False
         self._numbers: dict[Wanted, int] = {}
-        self._estimates: dict[str, int] = {}
-        self._run_by_loaders: dict[str, tuple[int, ...]] = {}
+        self._told: dict[str, Told] = {}
         self.candidates = tuple(
             one
             for one in sorted(staged.values(), key=lambda one: (-one.size, one.path))
@@ -156,33 +164,21 @@ class Packer:
         for wanted in self._numbers:
             self._new(wanted).unlink(missing_ok=True)
 
-    def estimate(self, path: str) -> int:
-        """Returns the bytes that a file is expected to have once it is packed, judged by some of it.
+    def told(self, path: str) -> Told:
+        """Returns what a candidate tells of itself; all of them are asked at once, side by side.
 
         Raises:
             OutputError: The sandbox cannot be read.
         """
-        if path not in self._estimates:
-            try:
-                with self._opened(path) as image:
-                    self._estimates[path] = expected_size(bytes(image))
-            except ElfError:
-                self._estimates[path] = self._staged[path].size
-        return self._estimates[path]
-
-    def run_by_loaders(self, path: str) -> tuple[int, ...]:
-        """Returns the addresses of the pages of code of a file that loaders run, as far as the file tells.
-
-        Raises:
-            OutputError: The sandbox cannot be read.
-        """
-        if path not in self._run_by_loaders:
-            try:
-                with self._opened(path) as image:
-                    self._run_by_loaders[path] = run_by_loaders(bytes(image))
-            except ElfError:
-                self._run_by_loaders[path] = ()
-        return self._run_by_loaders[path]
+        if not self._told:
+            places = {self._root / one.path: one for one in self.candidates}
+            with writing(self._root):
+                for place, told in workers.run(_told, places, jobs=self._jobs, timeout_seconds=_SECONDS):
+                    one = places[place]
+                    if isinstance(told, workers.Crashed):
+                        told = Told(expected_size=one.size)  # noqa: PLW2901 -- it tells nothing
+                    self._told[one.path] = told
+        return self._told[path]
 
     def pack(self, wanted: Sequence[Wanted], progress: Callable[[int, int], None]) -> None:
         """Packs files, large ones one by one, block beside block, and then small ones side by side.
@@ -226,7 +222,8 @@ class Packer:
                 after[one.path] = replace(
                     self._staged[one.path], size=result.size, sha256=result.sha256, packed=result.facts
                 )
-        tried = {one.path: result for one, result in self.results.items() if one in chosen or result.refused}
+        in_order = sorted(self.results.items(), key=lambda item: item[0] in chosen)  # what was chosen counts
+        tried = {one.path: result for one, result in in_order if one in chosen or result.refused}
         return Outcome(
             staged=after,
             refused={
@@ -235,15 +232,6 @@ class Packer:
             unpruned={path: one.unpruned for path, one in sorted(tried.items()) if one.unpruned},
             additions=(pager(self._target),) if after else (),
         )
-
-    @contextmanager
-    def _opened(self, path: str) -> Iterator[mmap.mmap]:
-        with (
-            writing(self._root),
-            (self._root / path).open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image,
-        ):
-            yield image
 
     def _new(self, wanted: Wanted) -> Path:
         """Returns where a file is written before it takes its place."""
@@ -278,6 +266,15 @@ def _is_library(one: Staged, target: Target) -> bool:
         and facts.machine == target.machine
         and not one.problems
     )
+
+
+def _told(place: Path) -> Told:
+    """Returns what a file tells; runs in a worker process."""
+    image = place.read_bytes()
+    try:
+        return Told(expected_size=expected_size(image), run_by_loaders=run_by_loaders(image))
+    except ElfError:
+        return Told(expected_size=len(image))
 
 
 def _pack(task: _Task) -> Packed:

@@ -189,10 +189,11 @@ def library(
     # Each form prunes the same. A form that was not tried would look slow beside one that was.
     symbols = max((facts.symbols for _, facts in results.values() if facts is not None), default=0)
     refused = ("packed", 0) in results and results["packed", 0][1] is None
-    # Packing takes long: of several degrees, what was tried once is near enough.
-    tried = {one for one in results if one[0] == "warm"}
+    # Packing takes long: once a degree was tried, only smaller ones are worth it, and none once one was refused.
+    tried = (raw[one] if facts is not None else 0 for one, (_, facts) in results.items() if one[0] == "warm")
+    least = min(tried, default=size + 1)
     expected_sizes: dict[tuple[FormName, int], int] = {
-        **{one: round(estimate + _RAW * more) for one, more in raw.items() if not tried or one in tried},
+        **{one: round(estimate + _RAW * more) for one, more in raw.items() if more < least or one in results},
         ("packed", 0): estimate,
         ("dense", 0): round(estimate * _DENSER),
     }

@@ -312,7 +312,7 @@ class _Work:
         """Returns what is known of the code of a shared object that a start touches."""
         if path not in self.touched:
             seen = bool(self.used.touched)
-            pages = self.used.touched.get(path, ()) if seen else self.packer.run_by_loaders(path)
+            pages = self.used.touched.get(path, ()) if seen else self.packer.told(path).run_by_loaders
             self.touched[path] = Touched(
                 pages=pages,
                 seen=seen,
@@ -351,7 +351,7 @@ class _Work:
         tried = {form: self.packer.results.get(self._as_wanted(one.path, *form)) for form in forms}
         return prices.library(
             size=one.size,
-            estimate=self.packer.estimate(one.path),
+            estimate=self.packer.told(one.path).expected_size,
             results={form: (result.size, result.facts) for form, result in tried.items() if result},
             share=self.used.library(one.path),
             touched=touched,

@@ -20,7 +20,7 @@ from slimpack.elf.dynamic import (
     read_dynamic,
     relocations,
 )
-from slimpack.elf.layout import ElfError, Layout, read
+from slimpack.elf.layout import PF_X, PT_GNU_EH_FRAME, ElfError, Layout, read
 from slimpack.elf.start import run_by_loaders
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ def test_constructors_outside_the_code_and_calls_in_a_circle_do_no_harm(make_elf
 
     # given relocations of the constructors that lead anywhere
     layout, dynamic = read(image), read_dynamic(memoryview(image), read(image))
-    for at in places_of_constructors(image, layout, dynamic):
+    places = places_of_constructors(image, layout, dynamic)
+    assert places
+    for at in places:
         for wrong in (2**64 - 1, 2**40, 1, 0x7FFFFFFFFFFFFFFF):
             damaged = bytearray(image)
             damaged[at + 16 : at + 24] = wrong.to_bytes(8, "little")
@@ -126,3 +128,22 @@ def places_of_constructors(image: bytearray, layout: Layout, dynamic: Dynamic) -
 def test_what_is_no_library_is_refused() -> None:
     with pytest.raises(ElfError):
         run_by_loaders(b"\x7fELF" + bytes(200))
+
+
+def test_what_a_damaged_table_of_functions_names_outside_the_code_is_no_page_of_it(make_elf: MakeElf) -> None:
+    path = make_elf(SOURCE, *FLAGS, "-fno-toplevel-reorder", name="libstart.so")
+    image = bytearray(path.read_bytes())
+    layout = read(image)
+    (header,) = (one for one in layout.segments if one.type == PT_GNU_EH_FRAME)
+    (count,) = struct.unpack_from("<I", image, header.offset + 8)
+    code = [(one.address, one.address + one.file_size) for one in layout.loads if one.flags & PF_X]
+    assert count
+
+    for wrong in (-(2**31), 2**31 - 1, 0):
+        damaged = bytearray(image)
+        for number in range(count):
+            struct.pack_into("<i", damaged, header.offset + 12 + 8 * number, wrong)
+
+        found = run_by_loaders(damaged)
+
+        assert all(any(start - start % 0x1000 <= one < end for start, end in code) for one in found)

@@ -143,3 +143,21 @@ def test_in_large_blocks_a_shared_object_is_smaller_still_and_slower_still() -> 
     assert forms["dense"][0] < forms["packed"][0]
     assert forms["dense"][1] > forms["packed"][1]
     assert library(results={("packed", 0): tried(20_000_000)})["dense"][0] == 18_000_000
+
+
+def test_where_a_degree_turns_out_too_large_smaller_ones_are_left_to_try() -> None:
+    touched = seen(*range(0, 2**20, 4096), 2**22, 2**23, 2**24)
+    number = len(touched.degrees) - 1
+    forms = library(touched=touched)
+
+    larger = library(
+        touched=touched, results={("warm", number): tried(forms[f"warm{number}"][0] + 5_000_000)}
+    )
+    smallest = library(touched=touched, results={("warm", 0): tried(forms["warm"][0])})
+    refused = library(touched=touched, results={("warm", number): (100_000_000, None)})
+
+    assert number > 0
+    assert larger["warm"][0] == forms["warm"][0] + 5_000_000
+    assert {"warm", f"warm{number}"} <= set(larger)
+    assert [name for name in smallest if name.startswith("warm")] == ["warm"]
+    assert [name for name in refused if name.startswith("warm")] == []

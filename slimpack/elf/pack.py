@@ -208,7 +208,7 @@ def expected_size(image: ReadableBuffer) -> int:
         )
         share = _BETTER * sum(map(len, frames)) / sum(end - start for start, end in blocks)
         expected -= length * max(0.0, 1.0 - share)
-    return round(expected)
+    return max(0, round(expected))  # segments may have bytes of the file in common
 
 
 def block_size_of(size: int) -> int:

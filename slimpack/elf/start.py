@@ -1,7 +1,7 @@
 """Start: the code of a library that the loader runs, as far as its tables and direct calls tell. Pure.
 
 Constructors of large C++ libraries lie scattered over all of their code, and each is run when the library is loaded.
-They are what a start touches of most pages that it touches at all.
+Most pages of code that a start touches, it touches for them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _DEPTH = 2
 _LONGEST = 0x10000
 """Bytes of a function that are looked at."""
 
-_MOST = 0x4000000
-"""Bytes that are looked at in all: what calls itself strange ends there."""
+_MOST = 0x1000000
+"""Bytes that are looked at in all: of libtensorflow_cc, a fifth of that. A damaged file may ask for any number."""
 
 _ABSOLUTE = {EM_X86_64: 1, EM_AARCH64: 257}
 """``R_X86_64_64``, ``R_AARCH64_ABS64``."""
@@ -79,7 +79,8 @@ def run_by_loaders(image: ReadableBuffer) -> tuple[int, ...]:
             left -= len(body)
             if left < 0:
                 break
-            pages.update(range(start // PAGE, (start + max(len(body), 1) - 1) // PAGE + 1))
+            if body:  # what a damaged table names may be in no code
+                pages.update(range(start // PAGE, (start + len(body) - 1) // PAGE + 1))
             calls = _calls_x86_64 if layout.header.machine == EM_X86_64 else _calls_aarch64
             called.update(at for at in calls(body, start) if _start(starts, at) == at)
         seen |= level
@@ -120,8 +121,8 @@ def _starts(view: memoryview, layout: Layout) -> tuple[int, Sequence[int]]:
         held = view[segment.offset : segment.offset + segment.file_size]
         if segment.type == PT_GNU_EH_FRAME and len(held) >= 12 and bytes(held[:4]) == _TABLE:  # noqa: PLR2004
             (count,) = struct.unpack_from("<I", held, 8)
-            table = bytes(held[12 : 12 + 8 * count])
-            return segment.address, memoryview(table[: len(table) - len(table) % 8]).cast("i")[::2].tolist()
+            table = held[12 : 12 + 8 * min(count, (len(held) - 12) // 8)]
+            return segment.address, table.cast("i")[::2]  # no list: there are as many as the file can hold
     return 0, ()
 
 
