@@ -83,7 +83,7 @@ test: $(READY) models ## Run the tests, real builds of both examples included
 test-quick: $(READY) ## Run the tests that need no network
 	$(BIN)/pytest -m "not network and not heavy"
 
-test-suites: $(READY) ## Run the test suites of other packages with their libraries packed; takes hours
+test-suites: $(READY) ## Run other packages' test suites with their libraries and modules packed, and real handlers; takes hours
 	$(BIN)/pytest -m suites --log-cli-level info
 
 test-all: $(READY) models ## Run all tests; downloads gigabytes

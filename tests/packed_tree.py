@@ -94,9 +94,15 @@ def write_tree(root: Path, files: Mapping[str, str | bytes]) -> Path:
     return root
 
 
-def pack_tree(root: Path, python: Python, *, compiled: bool = True, tier: Tier = Tier.HOT) -> PackedTree:
-    """Packs all modules of a tree in place, with or without their code, and writes what goes with them."""
-    paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.py"))
+def pack_tree(
+    root: Path, python: Python, *, data: tuple[str, ...] = (), compiled: bool = True, tier: Tier = Tier.HOT
+) -> PackedTree:
+    """Packs the modules of a tree in place, with or without their code, and writes what goes with them.
+
+    Files whose paths begin with one of ``data`` stay as they are.
+    """
+    found = sorted(str(path.relative_to(root)) for path in root.rglob("*.py"))
+    paths = [path for path in found if not path.startswith(data)]
     made = python.compile(root, paths)
     there = {path: staged(root, path) for path in paths}
     stock = examine(there, root=root, wanted=paths, bytecode=made)
