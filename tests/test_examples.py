@@ -176,7 +176,7 @@ def test_tensorflow_fits_packed_and_its_account_says_how(tensorflow: Built) -> N
     fit = tensorflow.manifest["fit"]
     assert fit["usage"] == "what app imports"
     forms = {one["path"]: one["form"] for one in fit["choices"]}
-    assert forms["tensorflow/libtensorflow_cc.so.2"] == "packed"
+    assert forms["tensorflow/libtensorflow_cc.so.2"] == "warm"
     assert forms["tensorflow/python/eager/context.py"] in {"compiled", "raw", "hot"}
     assert "SLP301" not in codes(tensorflow)
     assert holds(tensorflow)
