@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from start import tell, warn_if_busy
 
 from slimpack import manifest, target
 from slimpack.report.words import mebibytes
@@ -278,7 +279,7 @@ def medians(runs: Sequence[Run]) -> Usage:
 def compete(bench: Bench, rounds: int) -> dict[str, list[Run]]:
     """Returns the runs of each contender; they take turns, and who begins takes turns too."""
     runs: dict[str, list[Run]] = {FIRST: [], SECOND: [], PEER: []}
-    _tell(f"{bench.example}: warming up, which may download the wheels")
+    tell(f"{bench.example}: warming up, which may download the wheels")
     bench.warm_up()
     ours: list[tuple[str, Callable[[], Run]]] = [(FIRST, bench.first_build), (SECOND, bench.second_build)]
     for number in range(rounds):
@@ -286,7 +287,7 @@ def compete(bench: Bench, rounds: int) -> dict[str, list[Run]]:
         for name, turn in turns:
             run = turn()
             runs[name].append(run)
-            _tell(
+            tell(
                 f"{bench.example}: run {number + 1} of {rounds}, {name}: "
                 + ", ".join(f"{step} {usage.wall:.1f} s" for step, usage in run.steps.items())
             )
@@ -331,21 +332,12 @@ def _size(size: float | None) -> str:
     return "-" if size is None else mebibytes(round(size))
 
 
-def _tell(words: str) -> None:
-    print(words, file=sys.stderr)
-
-
 def _warn() -> None:
     """Tells what makes the comparison less than whole."""
     for program, package in (("strip", "binutils"), ("zip", "zip")):
         if not shutil.which(program):
-            _tell(f"warning: no `{program}` was found (package {package}): the peer does without that step")
-    load, processors = os.getloadavg()[0], os.cpu_count() or 1
-    if load > processors / 4:
-        _tell(
-            f"warning: the machine is busy (load {load:.1f}, {processors} processors): "
-            "compare processor time rather than wall time"
-        )
+            tell(f"warning: no `{program}` was found (package {package}): the peer does without that step")
+    warn_if_busy()
 
 
 def _arguments() -> argparse.Namespace:

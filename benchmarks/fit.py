@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -19,12 +18,11 @@ import pack
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from start import EXAMPLES, ROOT, RUNTIME, slimpack, tell
+from start import EXAMPLES, ROOT, RUNTIME, python_of, slimpack, tell, warn_if_busy
 
 from slimpack import target
 from slimpack.manifest import from_json
 from slimpack.report.words import duration, mebibytes
-from slimpack.resolve import interpreters
 
 ROOMIEST, TIGHTEST = "64GiB", "1MiB"
 """Rooms in which all stays as it is, and in which all becomes as small as it can."""
@@ -83,9 +81,11 @@ def build(example: str, runtime: str, work: Path) -> list[Form]:
         tree = made / str(len(forms))
         tell(f"{example}: building, {name}")
         output = ("--output", str(tree), "--quiet")
+        manifest = made / f"{tree.name}.manifest.json"
+        manifest.unlink(missing_ok=True)  # of an earlier run, were this build to fail
         # 1: the bundle is over the limit, and built all the same
         slimpack("build", str(folder / "requirements.txt"), *given, *options, *output, fine=(0, 1))
-        account = from_json((made / f"{tree.name}.manifest.json").read_bytes(), where="manifest")
+        account = from_json(manifest.read_bytes(), where="manifest")
         if account.fit is None:
             raise SystemExit(f"{name}: nothing was chosen")
         expected = account.fit.milliseconds / 1000
@@ -180,15 +180,11 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Runs the benchmark."""
     arguments = _arguments()
-    found = interpreters.find(target.make(runtime=arguments.runtime).python)
-    if found is None:
-        raise SystemExit(f"there is no interpreter for {arguments.runtime}")
-    load, processors = os.getloadavg()[0], os.cpu_count() or 1
-    if load > processors / 4:
-        tell(f"warning: the machine is busy (load {load:.1f}, {processors} processors)")
+    python = python_of(arguments.runtime)
+    warn_if_busy()
     forms = build(arguments.example, arguments.runtime, arguments.work.absolute())
     event = ROOT / "examples" / arguments.example / "event.json"
-    starts = measure(Path(found), forms, event, arguments.runs)
+    starts = measure(python, forms, event, arguments.runs)
     if not arguments.keep:  # those of TensorFlow are several gigabytes
         for form in forms:
             shutil.rmtree(form.tree)

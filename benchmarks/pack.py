@@ -19,13 +19,12 @@ from statistics import median
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from start import EXAMPLES, ROOT, RUNTIME, drop, slimpack, tell
+from start import EXAMPLES, ROOT, RUNTIME, drop, python_of, slimpack, tell, warn_if_busy
 
 from slimpack import target, ties
 from slimpack.elf.pack import pack
 from slimpack.elf.prune import prune
 from slimpack.report.words import duration, mebibytes
-from slimpack.resolve import interpreters
 
 CONTENDERS = {"not packed": "never", "packed": "all"}
 """Names, and what ``--pack`` is told."""
@@ -227,17 +226,11 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Runs the benchmark."""
     arguments = _arguments()
-    found = interpreters.find(target.make(runtime=arguments.runtime).python)
-    if found is None:
-        raise SystemExit(f"there is no interpreter for {arguments.runtime}")
-    load, processors = os.getloadavg()[0], os.cpu_count() or 1
-    if load > processors / 4:
-        tell(
-            f"warning: the machine is busy (load {load:.1f}, {processors} processors): look at processor time"
-        )
+    python = python_of(arguments.runtime)
+    warn_if_busy()
     trees = build(arguments.example, arguments.runtime, arguments.bytecode, arguments.work.absolute())
     event = ROOT / "examples" / arguments.example / "event.json"
-    starts = rounds(Path(found), trees, event, arguments.runs)
+    starts = rounds(python, trees, event, arguments.runs)
     one = largest(trees["not packed"])
     if arguments.json:
         plain = {

@@ -248,6 +248,28 @@ def tell(words: str) -> None:
     print(words, file=sys.stderr)
 
 
+def warn_if_busy() -> None:
+    """Tells if the machine does other things as well."""
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    if load > processors / 4:
+        tell(
+            f"warning: the machine is busy (load {load:.1f}, {processors} processors): "
+            "compare processor time rather than wall time"
+        )
+
+
+def python_of(runtime: str) -> Path:
+    """Returns an interpreter of a runtime's version.
+
+    Raises:
+        SystemExit: There is none.
+    """
+    found = interpreters.find(target.make(runtime=runtime).python)
+    if found is None:
+        raise SystemExit(f"there is no interpreter for {runtime}")
+    return Path(found)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
@@ -273,9 +295,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Runs the benchmark."""
     arguments = _arguments()
-    load, processors = os.getloadavg()[0], os.cpu_count() or 1
-    if load > processors / 4:
-        tell(f"warning: the machine is busy (load {load:.1f}, {processors} processors)")
+    warn_if_busy()
     results: dict[str, dict[str, dict[str, list[Start]]]] = {}
     work = arguments.work.absolute()
     work.mkdir(parents=True, exist_ok=True)

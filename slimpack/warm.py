@@ -56,7 +56,7 @@ def degrees(touched: Sequence[int], *, block: int, page: int) -> tuple[Degree, .
         (one for gap in _GAPS for one in _with_gap(pages, gap * PAGE, block=block, page=page)),
         key=lambda one: (one.raw, -one.spared),
     )
-    best = list(accumulate((one.spared for one in found), max, initial=0))
+    best = accumulate((one.spared for one in found), max, initial=0)
     return tuple(one for one, before in zip(found, best, strict=False) if one.spared > before)
 
 

@@ -197,15 +197,10 @@ def expected_size(image: ReadableBuffer) -> int:
     size = block_size_of(len(view))
     expected = float(len(view))
     for run in find_cold(view, layout, dynamic, moved=hook.moved, data=True):
-        at, length = run.segment.offset - run.segment.address, run.end - run.start
+        length = run.end - run.start
         some = range(run.start, run.end, size * max(1, length // (size * _SAMPLES)))
         blocks = [(start, min(start + size, run.end)) for start in some]
-        frames = (
-            compress(
-                apply(run.filter, view[start + at : end + at], address=start, reach=reach), _SAMPLE_LEVEL
-            )
-            for start, end in blocks
-        )
+        frames = (_frame(view, run, start, end, reach=reach, level=_SAMPLE_LEVEL) for start, end in blocks)
         share = _BETTER * sum(map(len, frames)) / sum(end - start for start, end in blocks)
         expected -= length * max(0.0, 1.0 - share)
     return max(0, round(expected))  # segments may have bytes of the file in common
@@ -272,16 +267,16 @@ def _relocates_code(view: memoryview, layout: Layout, dynamic: Dynamic) -> bool:
     return False
 
 
+def _frame(view: memoryview, run: Cold, start: int, end: int, *, reach: int, level: int) -> bytes:
+    """Returns a block of a run as it is stored, from one address to another."""
+    at = run.segment.offset - run.segment.address
+    return compress(apply(run.filter, view[start + at : end + at], address=start, reach=reach), level)
+
+
 def _compressed(
     view: memoryview, cold: Sequence[Cold], *, reach: int, block_size: int, level: int, jobs: int
 ) -> tuple[tuple[Cold, ...], tuple[Range, ...], tuple[bytes, ...]]:
     """Compresses runs of pages, and returns those that are worth it, their ranges and their blocks."""
-
-    def compressed(run: Cold, start: int, end: int) -> bytes:
-        at = run.segment.offset - run.segment.address
-        content = apply(run.filter, view[start + at : end + at], address=start, reach=reach)
-        return compress(content, level)
-
     kept: list[Cold] = []
     ranges: list[Range] = []
     frames: list[bytes] = []
@@ -289,7 +284,7 @@ def _compressed(
         sizes = [block_size if run.moment == "touch" else _LIBRARY_BLOCK_SIZE for run in cold]
         blocks = [
             [
-                threads.submit(compressed, run, at, min(at + size, run.end))
+                threads.submit(_frame, view, run, at, min(at + size, run.end), reach=reach, level=level)
                 for at in range(run.start, run.end, size)
             ]
             for run, size in zip(cold, sizes, strict=True)
