@@ -54,6 +54,10 @@ DATA = LIBRARY % (
     "0x90",
 )
 WRITABLE = LIBRARY % ("char filled[20000] = {[0 ... 19999] = 7};", 24576, "0x90")
+CONSTRUCTORS = """
+__attribute__((noinline)) static int begun(int x) { return call() + x; }
+__attribute__((constructor)) static void begin(void) { zeros[1] = begun(2); }
+"""
 EXPORTS = """
 extern int puts(const char *);
 extern int gone(void) __asm__("_ZN3foo4goneEv");
@@ -80,6 +84,8 @@ LIBRARIES = {
         "gold": (DATA, [*GCC, "-fuse-ld=gold"]),
         "writable": (WRITABLE, GCC),
         "aarch64": (LIBRARY % ("", 200000, "0"), ZIG),
+        "constructors": (CODE + CONSTRUCTORS, GCC),
+        "constructors-aarch64": (LIBRARY % ("", 200000, "0") + CONSTRUCTORS, ZIG),
     },
     "pruned": {
         "now": (EXPORTS, [*SMALL, "-Wl,-z,now"]),

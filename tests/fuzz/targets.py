@@ -9,14 +9,18 @@ from unittest.mock import patch
 
 from slimpack.elf import prune as pruning
 from slimpack.elf.compact import compact
-from slimpack.elf.layout import PROGRAM_HEADER, PT_SLIMPACK, ElfError, loader_problems, read
-from slimpack.elf.pack import pack
+from slimpack.elf.layout import PAGE, PROGRAM_HEADER, PT_SLIMPACK, ElfError, loader_problems, read
+from slimpack.elf.pack import expected_size, pack
 from slimpack.elf.packed import HEADER, INDEX, MAGIC, VERSION, compress, read_packed
+from slimpack.elf.start import run_by_loaders
 from slimpack.elf.symbols import exchange, mentions
 from slimpack.elf.unpack import MOST_GROWTH, unpack
+from slimpack.warm import degrees
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from slimpack.elf.layout import Layout
 
 _GAP = struct.Struct("<HHB")
 """How many bytes come before some that are left out, how many are (in units of 64), and which byte they repeat."""
@@ -29,7 +33,7 @@ _MOST_BLOCKS, _LARGEST_BLOCK = 32, 0x1000
 
 
 def plain(data: bytes) -> None:
-    """Treats some bytes as a file that is compacted and packed.
+    """Treats some bytes as a file that is compacted and packed, also with the code left raw that its tables say is run.
 
     Raises:
         AssertionError: What is packed does not load, or does not unpack to the same bytes.
@@ -42,7 +46,18 @@ def plain(data: bytes) -> None:
     compaction = compact(image)
     assert len(b"".join(compaction.chunks)) == compaction.size <= len(image)
     try:
-        packing = pack(image, pager_folder="$ORIGIN", block_size=0x10000, level=1)
+        pages = run_by_loaders(image)
+        expected_size(image)
+    except ElfError:
+        pages = ()
+    for raw in ((), *(one.runs for one in degrees(pages, block=0x10000, page=PAGE))):
+        _packed_and_back(image, layout, raw)
+
+
+def _packed_and_back(image: bytes, layout: Layout, raw: Sequence[tuple[int, int]]) -> None:
+    """Packs and unpacks a file, with some runs of addresses left as they are."""
+    try:
+        packing = pack(image, pager_folder="$ORIGIN", block_size=0x10000, level=1, hot=raw)
     except ElfError:
         return
     output = b"".join(packing.chunks)
