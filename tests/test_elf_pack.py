@@ -374,6 +374,13 @@ REFUSED = [
         LIBRARY + '__asm__(".section __rseq_cs,\\"aw\\"\\n.quad 0\\n.text");',
         (),
     ),
+    (
+        "it is written in Go, whose runtime handles SIGSEGV and blocks it past libc",
+        (),
+        LIBRARY
+        + '__asm__(".section .note.go.buildid,\\"a\\",@note\\n.long 4,4,4\\n.asciz \\"Go\\\\0\\"\\n.long 7\\n.text");',
+        (),
+    ),
 ]
 
 

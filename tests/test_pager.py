@@ -253,6 +253,35 @@ def test_faulthandler_from_later_speaks_once_and_the_program_goes_on(run: Run) -
     assert eager.stderr == ""
 
 
+def test_faulthandler_from_later_does_not_end_threads(run: Run) -> None:
+    code = """
+import faulthandler
+faulthandler.enable()
+thread = threading.Thread(target=lambda: (call_all(), print('done')))
+thread.start()
+thread.join()
+"""
+    ran = run(code)
+    assert (ran.returncode, ran.stdout) == (0, "done\n")
+    assert ran.stderr.count("Fatal Python error") == 1
+
+
+@pytest.mark.parametrize("name", CRASHES)
+@pytest.mark.parametrize("then", ["", "faulthandler.disable()"], ids=["enabled", "disabled"])
+def test_faulthandler_between_packed_libraries_reports_crashes_once_and_lets_them_be(
+    run: Run, libraries: tuple[Path, Path], tmp_path: Path, name: str, then: str
+) -> None:
+    other = tmp_path / "libother.so"
+    shutil.copy(libraries[True], other)
+    shutil.copy(libraries[True].parent / PAGER, tmp_path / PAGER)
+    ran = run(
+        f"import faulthandler; faulthandler.enable(); ctypes.CDLL({str(other)!r}).f3(1)\n{then}\n"
+        f"{CRASHES[name]}; print('survived')"
+    )
+    assert (ran.returncode, ran.stdout) == (-signal.SIGSEGV, "")
+    assert ran.stderr.count("Fatal Python error") == (0 if then else 1)
+
+
 def test_a_thread_with_all_signals_blocked_by_python_loads_what_it_imports(run: Run) -> None:
     before = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
     ran = run("call_all(); print('done')", before=before)
@@ -488,24 +517,34 @@ def test_the_prebuilt_pager_asks_for_nothing_newer_than_glibc_2_17(machine: str)
     # nothing that the handler, or the decoder, could want: only what attaching, or packed code, calls
     assert set(re.findall(r" UND (\w+)@GLIBC", listed)) - {"gnu_get_libc_version"} == {
         "__errno_location",
+        "__sysv_signal",
         "dl_iterate_phdr",
         "environ",
+        "epoll_pwait",
         "free",  # of a decoder that was allocated, as none is
         "getauxval",
+        "ppoll",
+        "pselect",
         "sigaction",
         "sigaltstack",
         "sigdelset",
         "sigfillset",
         "signal",
+        "sigsuspend",
     }
     assert f"soname: [{PAGER}]" in listed
     defined = re.findall(r"(?:DEFAULT|PROTECTED)\s+\d+ (\S+)$", listed, re.MULTILINE)
     assert sorted(defined) == [
+        "slimpack___sysv_signal",
         "slimpack_attach",
+        "slimpack_epoll_pwait",
+        "slimpack_ppoll",
+        "slimpack_pselect",
         "slimpack_pthread_sigmask",
         "slimpack_sigaction",
         "slimpack_signal",
         "slimpack_sigprocmask",
+        "slimpack_sigsuspend",
     ]
 
 

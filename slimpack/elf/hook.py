@@ -48,7 +48,17 @@ if TYPE_CHECKING:
 
 _STB_GLOBAL = 1 << 4
 _VER_NDX_GLOBAL = 1
-_MASKING = (b"pthread_sigmask", b"sigprocmask", b"sigaction", b"signal")
+_MASKING = (
+    b"pthread_sigmask",
+    b"sigprocmask",
+    b"sigaction",
+    b"signal",
+    b"__sysv_signal",
+    b"sigsuspend",
+    b"ppoll",
+    b"pselect",
+    b"epoll_pwait",
+)
 """Functions that block SIGSEGV or handle it: the pager has them too, under names of its own, and stays first."""
 
 

@@ -6,6 +6,7 @@ relocation is another afterwards: the pager's symbol takes its place, and the pa
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ from slimpack.elf.layout import (
     PT_GNU_EH_FRAME,
     PT_INTERP,
     PT_LOAD,
+    PT_NOTE,
     PT_SLIMPACK,
     SHF_ALLOC,
     SHT_DYNAMIC,
@@ -103,6 +105,8 @@ _GLOB_DAT = {EM_X86_64: 6, EM_AARCH64: 1025}
 """``R_X86_64_GLOB_DAT``, ``R_AARCH64_GLOB_DAT``."""
 _RSEQ_SECTION = "__rseq_cs"
 """Restartable sequences: the kernel reads the instruction before their abort handlers (rseq(2))."""
+_GO_NOTE = re.compile(rb"\x04\0\0\0.{4}\x04\0\0\0Go\0\0", re.DOTALL)
+"""Head of the note with the build id of what is written in Go: type 4 of the owner ``Go`` (cmd/internal/buildid)."""
 _SECTION = ".slimpack"
 
 
@@ -222,6 +226,9 @@ def _check(layout: Layout, view: memoryview) -> Dynamic:
         raise ElfError(f"it has more than {_MOST_SECTIONS} sections")
     if any(section.name == _RSEQ_SECTION for section in layout.sections):
         raise ElfError("the kernel reads its code, for restartable sequences")
+    notes = [view[one.offset : one.offset + one.file_size] for one in layout.segments if one.type == PT_NOTE]
+    if any(_GO_NOTE.search(note) for note in notes):
+        raise ElfError("it is written in Go, whose runtime handles SIGSEGV and blocks it past libc")
     dynamic = read_dynamic(view, layout)
     if not {DT_STRTAB, DT_STRSZ, DT_SYMTAB} <= {tag for tag, _ in dynamic.entries}:
         raise ElfError("its dynamic section names no symbols")

@@ -20,11 +20,14 @@
 #include <limits.h>
 #include <link.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <ucontext.h>
@@ -43,8 +46,10 @@
 #define LARGEST_INDEX (64U << 20)
 #define LARGEST_BLOCK (16U << 20)
 #define MOST_ACTIONS 64
-#define MOST_LEVELS 32
 #define MOST_REPEATS 64
+#define MOST_STACK 0x10000UL /* bytes of a stack that are looked at for the frame of a signal */
+#define NEAR 0x1000UL /* bytes of it in which nothing is left of a signal that is over */
+#define LONGEST_INSTRUCTION 16UL
 #define SMALLEST_FRAME 5120 /* bytes that the kernel may put on the stack for a signal, if it does not tell */
 #define OWN_STACK 2048 /* bytes that on_fault() may need below that; it takes half as much */
 #define PATIENCE 20000000L /* nanoseconds to wait for another thread that loads the same block */
@@ -82,9 +87,23 @@ static struct {
 	struct sigaction action;
 } actions[MOST_ACTIONS];
 
-/* Each time that the pager becomes the first to handle SIGSEGV there is another level: the number of the action that is
-   behind it. It may change later, when packed code asks for another. */
-static _Atomic int levels[MOST_LEVELS];
+/* The pager is the first to handle SIGSEGV, and becomes it again if others have come since. Who came, and who was there
+   before, may hold on to one of its handlers each, and call it or put it back. So there are many: a level each. */
+typedef void handler(int signal, siginfo_t *info, void *context);
+static void on_fault(int signal, siginfo_t *info, ucontext_t *context, int level);
+
+#define EACH_LEVEL(DO) \
+	DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) \
+	DO(16) DO(17) DO(18) DO(19) DO(20) DO(21) DO(22) DO(23) DO(24) DO(25) DO(26) DO(27) DO(28) DO(29) DO(30) DO(31)
+#define DEFINE(level) \
+	static void on_fault_##level(int signal, siginfo_t *info, void *context) { on_fault(signal, info, context, level); }
+#define NAME(level) on_fault_##level,
+EACH_LEVEL(DEFINE)
+static handler *const handlers[] = {EACH_LEVEL(NAME)};
+#define MOST_LEVELS ((int)(sizeof handlers / sizeof *handlers))
+
+/* The number of the action that a level hands on to. It may change later, when packed code asks for another. */
+static _Atomic int levels[sizeof handlers / sizeof *handlers];
 static _Atomic int number_of_levels;
 
 /* What decoders work in. One that was in use in another thread when this process was forked stays so. */
@@ -269,6 +288,8 @@ find_memory(size_t size)
 	return memory;
 }
 
+#define TOO_MANY "no memory, or too many mappings (vm.max_map_count)"
+
 /* Puts memory that was filled at `from` into the library in one go; it is never writable and executable. */
 static void
 publish(struct library *library, const struct range *range, unsigned char *from, uintptr_t to, size_t size, long block)
@@ -284,13 +305,17 @@ publish(struct library *library, const struct range *range, unsigned char *from,
 	if (!failed(result)) {
 		result = SYSTEM_5(mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 		if (failed(result))
-			end(library, "cannot be put in its place: ", block, "no memory, or too many mappings (vm.max_map_count)");
+			end(library, "cannot be put in its place: ", block, TOO_MANY);
 		return;
 	}
+	if (result == -ENOMEM)
+		end(library, "cannot be put in its place: ", block, TOO_MANY);
 	/* Where memory that was written must not become executable, the same bytes in a file may. */
 	long file = SYSTEM_2(memfd_create, "slimpack", 9 /* MFD_CLOEXEC, MFD_NOEXEC_SEAL: no program */);
 	if (failed(file))
 		file = SYSTEM_2(memfd_create, "slimpack", 1 /* before Linux 6.3 */);
+	if (file == -EMFILE || file == -ENFILE)
+		end(library, "cannot be made executable without a file in memory: ", block, "too many open files; or allow execmem");
 	if (failed(file))
 		end(library, "cannot be made executable: ", block, "allow execmem, or set SLIMPACK_PAGER=eager where it is allowed");
 	for (size_t done = 0; done < size; done += (size_t)result)
@@ -298,6 +323,8 @@ publish(struct library *library, const struct range *range, unsigned char *from,
 			end(library, "cannot be written to a file in memory", block, "");
 	result = SYSTEM_6(mmap, to, size, protection, MAP_PRIVATE | MAP_FIXED, file, 0);
 	SYSTEM_1(close, file);
+	if (result == -ENOMEM)
+		end(library, "cannot be put in its place: ", block, TOO_MANY);
 	if (failed(result))
 		end(library, "cannot be made executable: ", block, "allow execmem, or the mapping of files in memory");
 	SYSTEM_2(munmap, from, size);
@@ -501,9 +528,29 @@ page_in(struct library *library, const struct range *range, uint32_t block)
 		load(library, range, block, 1);
 }
 
-/* Returns whether the instruction can be run again. */
-static int
-resolve_fault(uintptr_t address, const ucontext_t *context)
+static uintptr_t
+fault_address(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	return (uintptr_t)context->uc_mcontext.gregs[REG_CR2];
+#else
+	return (uintptr_t)context->uc_mcontext.fault_address;
+#endif
+}
+
+static uintptr_t
+instruction_of(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+	return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+#else
+	return (uintptr_t)context->uc_mcontext.pc;
+#endif
+}
+
+/* Returns the library that a fault is about, and the range in it, or NULL if it is about no block. */
+static struct library *
+library_of(uintptr_t address, const ucontext_t *context, const struct range **found)
 {
 	for (struct library *library = libraries; library; library = library->next) {
 		if (address < library->low || address >= library->high || !alive(library))
@@ -512,34 +559,86 @@ resolve_fault(uintptr_t address, const ucontext_t *context)
 		for (uint32_t i = 0; i < library->index->ranges; i++) {
 			const struct range *range = &library->ranges[i];
 			enum access access;
-			uint32_t block;
 
 			if (at < range->address || at - range->address >= range->size)
 				continue;
 			access = access_of(context);
-			if (access == WRITE || (access == EXECUTE && !(range->flags & PF_X)))
-				return 0;
-			block = (uint32_t)((at - range->address) / range->block_size);
-			if (library->states[range->first_block + block] == PRESENT)
-				return !repeats(address, stack_of(context));
-			page_in(library, range, block);
-			return 1;
+			*found = range;
+			return access == WRITE || (access == EXECUTE && !(range->flags & PF_X)) ? NULL : library;
 		}
-		return 0;
+		return NULL;
 	}
-	return 0;
+	return NULL;
 }
 
-/* Whether a handler that returns to `caller` was called by the kernel, not by another handler. */
+static uint32_t
+block_of(const struct library *library, const struct range *range, uintptr_t address)
+{
+	return (uint32_t)((address - library->base - range->address) / range->block_size);
+}
+
+/* Returns whether the instruction can be run again. */
 static int
-by_kernel(const void *caller, const ucontext_t *context)
+resolve_fault(uintptr_t address, const ucontext_t *context)
+{
+	const struct range *range;
+	struct library *library = library_of(address, context, &range);
+	uint32_t block;
+
+	if (!library)
+		return 0;
+	block = block_of(library, range, address);
+	if (library->states[range->first_block + block] == PRESENT)
+		return !repeats(address, stack_of(context));
+	page_in(library, range, block);
+	return 1;
+}
+
+/* Whether some bytes of a stack look like what the kernel has put there for a fault in memory. `own` is one of its making. */
+static int
+is_fault(const ucontext_t *context, const ucontext_t *own)
+{
+	if (context->uc_link || context->uc_flags != own->uc_flags)
+		return 0;
+#if defined(__x86_64__)
+	const greg_t *registers = context->uc_mcontext.gregs, *now = own->uc_mcontext.gregs;
+	return registers[REG_TRAPNO] == 14 && (uint16_t)registers[REG_CSGSFS] == (uint16_t)now[REG_CSGSFS];
+#else
+	return *(const uint32_t *)context->uc_mcontext.__reserved == 0x46508001; /* FPSIMD_MAGIC: always the first record */
+#endif
+}
+
+/* Whether a thread that has raised SIGSEGV did so in a handler that was called for a missing block: a handler that was
+   installed later, such as Python's faulthandler, puts the pager back and raises the signal anew. What the kernel has
+   noted of the fault lies further up on the stack then. */
+static int
+raised_for_block(const ucontext_t *own)
 {
 #if defined(__x86_64__)
-	return caller == ((void *const *)context)[-1]; /* struct rt_sigframe: pretcode, uc, info */
+	const size_t needed = offsetof(ucontext_t, uc_mcontext) + sizeof own->uc_mcontext.gregs; /* libc adds to it */
 #else
-	(void)context;
-	return *(const uint32_t *)caller == 0xd2801168; /* mov x8, #__NR_rt_sigreturn */
+	const size_t needed = sizeof *own;
 #endif
+	uintptr_t bottom = (stack_of(own) + 15) & -16UL, top = bottom;
+
+	while (top - bottom < MOST_STACK && readable((const void *)top))
+		top = (top & -0x1000UL) + 0x1000;
+	for (uintptr_t at = bottom; at + needed <= top; at += 16) {
+		const ucontext_t *context = (const ucontext_t *)at;
+		const struct range *range;
+		struct library *library;
+		uintptr_t address;
+
+		if (!is_fault(context, own) || !(library = library_of(address = fault_address(context), context, &range)))
+			continue;
+		if (library->states[range->first_block + block_of(library, range, address)] != PRESENT)
+			return 1;
+		/* Another thread may have loaded it by now. Or it is what is left of a fault that is over, or has been noted again
+		   for another signal, whose instruction is another. */
+		if (at - bottom < NEAR && address - instruction_of(context) < LONGEST_INSTRUCTION)
+			return 1;
+	}
+	return 0;
 }
 
 /* Returns the number of an action that will not change, or -1. */
@@ -595,45 +694,51 @@ hand_on(int signal, siginfo_t *info, ucontext_t *context, int level)
 }
 
 static void
-on_fault(int signal, siginfo_t *info, void *pointer)
+on_fault(int signal, siginfo_t *info, ucontext_t *context, int level)
 {
-	ucontext_t *context = pointer;
-	int level = number_of_levels - 1;
-
-	/* Who came after us and takes us for the one before may be among those that were met since. */
-	if (level > 0 && !by_kernel(__builtin_return_address(0), context))
-		level = 0;
 	if (info->si_code > 0) {
 		if (resolve_fault((uintptr_t)info->si_addr, context))
 			return;
-	} else if (info->si_code == SI_TKILL) {
-		/* A handler that was installed later, such as Python's faulthandler, has put us back and raised the signal
-		   anew, from the stack for signals. If we return, so does it, and the fault itself comes to us. */
-		uintptr_t stack = stack_of(context), bottom = (uintptr_t)context->uc_stack.ss_sp;
-		if (stack - bottom < context->uc_stack.ss_size)
-			return;
+	} else if (info->si_pid == SYSTEM_0(getpid) && raised_for_block(context)) {
+		return; /* so does who raised it, and the fault itself comes to us */
 	}
 	hand_on(signal, info, context, level);
 }
 
-/* Becomes the first to handle SIGSEGV, if another has come before since. Returns whether it is. */
+/* Returns the level whose handler an action has, or -1. */
+static int
+level_of(const struct sigaction *action)
+{
+	for (int level = 0; level < number_of_levels; level++)
+		if (action->sa_sigaction == handlers[level])
+			return level;
+	return -1;
+}
+
+/* Becomes the first to handle SIGSEGV, if another has come before since. Returns its level, or -1 if it is not the first. */
 static int
 take_signal(void)
 {
-	struct sigaction mine = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+	struct sigaction mine = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 	struct sigaction now;
-	int level = number_of_levels, number;
+	int level, number;
 
 	if (sigaction(SIGSEGV, NULL, &now))
-		return 0;
-	if (now.sa_sigaction == on_fault)
-		return 1;
-	if (level == MOST_LEVELS || (number = keep_action(&now)) < 0)
-		return 0;
+		return -1;
+	if ((level = level_of(&now)) >= 0)
+		return level;
+	if ((number = keep_action(&now)) < 0)
+		return -1;
+	for (level = 0; level < number_of_levels && levels[level] != number; level++)
+		;
+	if (level == MOST_LEVELS)
+		return -1;
 	levels[level] = number;
-	number_of_levels = level + 1;
+	if (level == number_of_levels)
+		number_of_levels = level + 1;
+	mine.sa_sigaction = handlers[level];
 	sigfillset(&mine.sa_mask);
-	return !sigaction(SIGSEGV, &mine, NULL);
+	return sigaction(SIGSEGV, &mine, NULL) ? -1 : level;
 }
 
 /* Whether somebody handled SIGSEGV before any packed library came. Who did may put back what was before that, and the
@@ -650,12 +755,10 @@ static void
 leave_signal(void)
 {
 	struct sigaction now;
-	int level = number_of_levels - 1;
+	int level;
 
-	if (level >= 0 && !sigaction(SIGSEGV, NULL, &now) && now.sa_sigaction == on_fault) {
+	if (!sigaction(SIGSEGV, NULL, &now) && (level = level_of(&now)) >= 0)
 		sigaction(SIGSEGV, &actions[levels[level]].action, NULL);
-		number_of_levels = level;
-	}
 }
 
 /* Whether the thread could handle a fault. If it blocks SIGSEGV, the kernel would end the process instead; if its stack
@@ -864,9 +967,9 @@ drop_relocations(void)
 			nothing = SYSTEM_6(mmap, NULL, range->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 			if (failed(nothing))
 				continue;
-			SYSTEM_5(mremap, nothing, range->size, range->size, MREMAP_MAYMOVE | MREMAP_FIXED, library->base + range->address);
 			for (uint32_t block = 0; block < blocks_of(range); block++)
-				library->states[range->first_block + block] = ABSENT;
+				library->states[range->first_block + block] = ABSENT; /* before any other thread can miss it */
+			SYSTEM_5(mremap, nothing, range->size, range->size, MREMAP_MAYMOVE | MREMAP_FIXED, library->base + range->address);
 		}
 	}
 }
@@ -916,7 +1019,7 @@ static void (*attach(void))(void)
 	attaching = process;
 	configure(environ);
 	eager |= comes_late();
-	first = eager || take_signal();
+	first = eager || take_signal() >= 0;
 	whole = eager || !first || !takes_faults();
 	if (!whole)
 		drop_relocations();
@@ -964,10 +1067,12 @@ EXPORTED int
 slimpack_sigaction(int number, const struct sigaction *action, struct sigaction *old)
 {
 	struct sigaction own;
+	int first = eager || number != SIGSEGV ? -1 : take_signal();
 
-	if (!eager && number == SIGSEGV && take_signal()) {
-		_Atomic int *level = &levels[number_of_levels - 1];
-		int kept = action ? keep_action(action) : *level;
+	if (first >= 0) {
+		_Atomic int *level = &levels[first];
+		int ours = action ? level_of(action) : first; /* or that of a level, which others have given it */
+		int kept = ours >= 0 ? levels[ours] : keep_action(action);
 		if (kept >= 0) {
 			int before = action ? atomic_exchange(level, kept) : kept;
 			if (old)
@@ -983,14 +1088,68 @@ slimpack_sigaction(int number, const struct sigaction *action, struct sigaction 
 	return sigaction(number, action, old);
 }
 
+static sighandler_t
+handle(int number, sighandler_t handler, int flags)
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = flags}, old;
+
+	return slimpack_sigaction(number, &action, &old) ? SIG_ERR : old.sa_handler;
+}
+
 EXPORTED sighandler_t
 slimpack_signal(int number, sighandler_t handler)
 {
-	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
+	return eager || number != SIGSEGV ? signal(number, handler) : handle(number, handler, SA_RESTART);
+}
 
-	if (eager || number != SIGSEGV)
-		return signal(number, handler);
-	return slimpack_sigaction(number, &action, &old) ? SIG_ERR : old.sa_handler;
+EXPORTED sighandler_t
+slimpack___sysv_signal(int number, sighandler_t handler)
+{
+	return eager || number != SIGSEGV ? __sysv_signal(number, handler) : handle(number, handler, SA_RESETHAND | SA_NODEFER);
+}
+
+/* Handlers that run during these have the mask as well. */
+
+static const sigset_t *
+without_faults(const sigset_t *set, sigset_t *copy)
+{
+	if (eager || !set)
+		return set;
+	*copy = *set;
+	sigdelset(copy, SIGSEGV);
+	return copy;
+}
+
+EXPORTED int
+slimpack_sigsuspend(const sigset_t *set)
+{
+	sigset_t copy;
+
+	return sigsuspend(without_faults(set, &copy));
+}
+
+EXPORTED int
+slimpack_ppoll(struct pollfd *files, nfds_t number, const struct timespec *timeout, const sigset_t *set)
+{
+	sigset_t copy;
+
+	return ppoll(files, number, timeout, without_faults(set, &copy));
+}
+
+EXPORTED int
+slimpack_pselect(int number, fd_set *in, fd_set *out, fd_set *others, const struct timespec *timeout, const sigset_t *set)
+{
+	sigset_t copy;
+
+	return pselect(number, in, out, others, timeout, without_faults(set, &copy));
+}
+
+EXPORTED int
+slimpack_epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout, const sigset_t *set)
+{
+	sigset_t copy;
+
+	return epoll_pwait(epoll, events, most, timeout, without_faults(set, &copy));
 }
 
 __attribute__((constructor)) static void

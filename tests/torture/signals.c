@@ -115,6 +115,17 @@ CASE(packed_code_blocks_all_signals)
 	touch_all(&blocks);
 }
 
+CASE(packed_code_waits_with_all_signals_blocked)
+{
+	blocks = open_cold();
+	for (int way = 0; way < 4; way++) {
+		int block = 11 + 4 * way;
+		expect_absent(blocks.tables[block]);
+		CHECK(((int (*)(int))find(blocks.library, "wait_for_alarm"))(way) == block);
+	}
+	touch_all(&blocks);
+}
+
 /* Who blocks a fault's signal cannot have it handled: the pager sees that when it meets the library. */
 CASE(all_signals_are_blocked_before_loading)
 {
@@ -207,11 +218,13 @@ CASE(handler_from_later)
 	expect_faults_reach_the_handler();
 }
 
+static volatile char *volatile nowhere;
+
 static void
 crash(void *unused)
 {
 	(void)unused;
-	*(volatile char *)NULL;
+	*nowhere;
 }
 
 CASE(handler_from_later_that_calls_the_one_before)
@@ -228,6 +241,122 @@ CASE(handler_from_later_that_calls_the_one_before)
 	touch_all(&plugin);
 	CHECK(passed == ((int (*)(void))find(handler, "passed"))());
 	death = run_child(crash, NULL);
+	CHECK(WIFSIGNALED(death.status) && WTERMSIG(death.status) == SIGSEGV);
+}
+
+static int
+count(const char *name)
+{
+	return ((int (*)(void))find(handler, name))();
+}
+
+static void *
+touch_or_crash(void *whether)
+{
+	if (whether)
+		crash(NULL);
+	touch_all(&blocks);
+	return NULL;
+}
+
+static void
+crash_in_a_thread(void *unused)
+{
+	pthread_t thread;
+
+	(void)unused;
+	CHECK(pthread_create(&thread, NULL, touch_or_crash, &blocks) == 0);
+	pthread_join(thread, NULL);
+}
+
+static void
+expect_crashes_end_the_process(void)
+{
+	void (*ways[])(void *) = {crash, crash_in_a_thread};
+
+	for (int i = 0; i < 2; i++) {
+		struct death death = run_child(ways[i], NULL);
+		CHECK(WIFSIGNALED(death.status) && WTERMSIG(death.status) == SIGSEGV);
+	}
+}
+
+/* Blocks are loaded although such a handler takes a missing one for a crash, in threads with and without a stack for
+   signals; and crashes stay crashes, wherever the pager is in the row of handlers. */
+CASE(handler_from_later_that_raises_the_signal_again)
+{
+	pthread_t thread;
+
+	blocks = open_cold();
+	call_handler("install_reporting");
+	expect_crashes_end_the_process();
+	CHECK(pthread_create(&thread, NULL, touch_or_crash, NULL) == 0);
+	pthread_join(thread, NULL);
+	CHECK(count("reported") == demand);
+	expect_crashes_end_the_process();
+	call_handler("install_reporting");
+	struct blocks plugin = open_blocks(path_of("libplugin.so"), 4);
+	expect_crashes_end_the_process();
+	call_handler("remove_reporting");
+	expect_crashes_end_the_process();
+	touch_all(&plugin);
+	for (int i = 0; i < 100; i++) { /* more often than the pager has places for */
+		call_handler("install_reporting");
+		dlclose(plugin.library);
+		plugin = open_blocks(path_of("libplugin.so"), 4);
+		touch_all(&plugin);
+	}
+	CHECK(count("reported") == demand);
+	expect_crashes_end_the_process();
+}
+
+static int passed_before, passed_too_before;
+
+static void
+end_of_the_chain(int number, siginfo_t *info, void *context)
+{
+	(void)number, (void)info, (void)context;
+	_exit(!(count("passed") == passed_before + 1 && count("passed_too") == passed_too_before + 1));
+}
+
+CASE(each_of_many_handlers_is_called)
+{
+	blocks = open_cold();
+	((install_function *)find(blocks.library, "install"))(SIGSEGV, end_of_the_chain, 0, NULL);
+	call_handler("install_passing");
+	touch_all(&blocks);
+	struct blocks plugin = open_blocks(path_of("libplugin.so"), 4);
+	call_handler("install_passing_too");
+	touch_all(&plugin);
+	passed_before = count("passed"), passed_too_before = count("passed_too");
+	expect_fine(crash, NULL);
+}
+
+static void
+raise_a_fault(int number)
+{
+	(void)number;
+	raise(SIGSEGV);
+	_exit(5);
+}
+
+static void
+raise_on_the_alternate_stack(void *unused)
+{
+	static _Alignas(16) char memory[1 << 17];
+	stack_t stack = {.ss_sp = memory, .ss_size = sizeof memory};
+	struct sigaction action = {.sa_handler = raise_a_fault, .sa_flags = SA_ONSTACK};
+
+	(void)unused;
+	sigaltstack(&stack, NULL);
+	sigaction(SIGUSR1, &action, NULL);
+	touch(&blocks, 3); /* what the kernel notes of this fault, it notes of the next signal as well */
+	raise(SIGUSR1);
+}
+
+CASE(signal_that_is_raised_on_the_alternate_stack)
+{
+	blocks = open_cold();
+	struct death death = run_child(raise_on_the_alternate_stack, NULL);
 	CHECK(WIFSIGNALED(death.status) && WTERMSIG(death.status) == SIGSEGV);
 }
 
@@ -291,6 +420,20 @@ CASE(handler_of_packed_code_by_signal)
 	expect_fine(crash, NULL); /* by _exit() in the handler */
 	raise(SIGUSR1);
 	CHECK(handled == 1);
+}
+
+CASE(handler_of_packed_code_by_the_signal_of_old)
+{
+	blocks = open_cold();
+	signal_function *install =
+	    packed ? (signal_function *)find(blocks.library, "slimpack___sysv_signal") : __sysv_signal;
+	CHECK(install(SIGSEGV, end_well_without_info) == SIG_DFL);
+	CHECK(install(SIGUSR1, touch_next) == SIG_DFL);
+	touch_all(&blocks);
+	expect_fine(crash, NULL);
+	raise(SIGUSR1);
+	CHECK(handled == 1);
+	CHECK(signal(SIGUSR1, SIG_DFL) == SIG_DFL); /* for once only */
 }
 
 CASE(handler_outlives_packed_libraries)

@@ -56,6 +56,60 @@ passed(void)
 	return passed_on;
 }
 
+static struct sigaction before_too;
+static volatile int passed_on_too;
+
+static void
+pass_on_too(int number, siginfo_t *info, void *context)
+{
+	passed_on_too++;
+	before_too.sa_sigaction(number, info, context);
+}
+
+void
+install_passing_too(void)
+{
+	struct sigaction action = {.sa_sigaction = pass_on_too, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	sigaction(SIGSEGV, &action, &before_too);
+}
+
+int
+passed_too(void)
+{
+	return passed_on_too;
+}
+
+/* As Python's faulthandler does: it reports, puts back who was there before, and raises the signal anew. */
+static struct sigaction before_reports;
+static volatile int reports;
+
+void
+remove_reporting(void)
+{
+	sigaction(SIGSEGV, &before_reports, 0);
+}
+
+static void
+report(int number)
+{
+	reports++;
+	remove_reporting();
+	raise(number);
+}
+
+void
+install_reporting(void)
+{
+	struct sigaction action = {.sa_handler = report, .sa_flags = SA_NODEFER | SA_ONSTACK};
+	sigaction(SIGSEGV, &action, &before_reports);
+}
+
+int
+reported(void)
+{
+	return reports;
+}
+
 /* Reads an address: 0 if that goes well, else what the handler was told. */
 int
 probe(const void *address, siginfo_t *info, int *own, int *usual)
