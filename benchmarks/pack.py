@@ -22,6 +22,7 @@ from rich.table import Table
 from start import EXAMPLES, ROOT, RUNTIME, drop, python_of, slimpack, tell, warn_if_busy
 
 from slimpack import target, ties
+from slimpack.elf import layout
 from slimpack.elf.pack import pack
 from slimpack.elf.prune import prune
 from slimpack.report.words import duration, mebibytes
@@ -52,6 +53,14 @@ print(json.dumps({
 """
 
 
+LOADER = """
+import ctypes, sys, time
+begun = time.process_time()
+ctypes.CDLL(sys.argv[1])
+print(time.process_time() - begun)
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """A start of the interpreter, the import of the handler, and its first answer."""
@@ -68,7 +77,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Largest:
-    """How long the largest library takes to pack."""
+    """How long the largest library takes to pack, and to load."""
 
     path: str
     """Place in the tree."""
@@ -84,6 +93,8 @@ class Largest:
     """From start to end of pruning and packing, on all processors."""
     processor: float
     """Seconds of processor time for it."""
+    loading: dict[str, float]
+    """Seconds of processor time that ``dlopen`` takes, median: as it is, pruned, and pruned and packed."""
 
 
 def build(example: str, runtime: str, bytecode: str, work: Path) -> dict[str, Path]:
@@ -148,8 +159,36 @@ def rounds(python: Path, trees: dict[str, Path], event: Path, runs: int) -> dict
     return found
 
 
-def largest(tree: Path) -> Largest:
-    """Prunes and packs the largest library of a tree.
+def native(tree: Path) -> int:
+    """Returns the bytes of a tree's ELF files."""
+    found = (
+        path for path in tree.rglob("*") if path.is_file() and path.stat().st_size >= layout.FILE_HEADER.size
+    )
+    return sum(path.stat().st_size for path in found if is_elf(path))
+
+
+def is_elf(path: Path) -> bool:
+    """Whether a file begins as ELF files do."""
+    with path.open("rb") as file:
+        return layout.is_elf(file.read(layout.FILE_HEADER.size))
+
+
+def load(python: Path, path: Path) -> float:
+    """Returns the seconds of processor time that a new process takes to load a library."""
+    done = subprocess.run(
+        [python, "-I", "-c", LOADER, path], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    return float(done.stdout)
+
+
+def largest(python: Path, tree: Path, packed: Path, runs: int) -> Largest:
+    """Prunes and packs the largest library of a tree, and loads it so many times in each form.
+
+    Args:
+        python: Interpreter that loads it.
+        tree: Tree with nothing packed.
+        packed: The same, packed.
+        runs: Times that each is loaded, in turn.
 
     Raises:
         SystemExit: The process that looked for what needs it died.
@@ -172,14 +211,21 @@ def largest(tree: Path) -> Largest:
         symbols=pruning.symbols,
         pruned=pruning.size,
     )
+    seconds, used = time.monotonic() - known, processor_time() - used
+    beside = path.with_name(f"pruned-{path.name}")  # where it finds what it needs
+    beside.write_bytes(pruning.image)
+    forms = {"as it is": path, "pruned": beside, "packed": packed / path.relative_to(tree)}
+    turns = [{name: load(python, one) for name, one in forms.items()} for _ in range(runs)]
+    beside.unlink()
     return Largest(
         path=path.relative_to(tree).as_posix(),
         before=path.stat().st_size,
         after=packing.size,
         symbols=pruning.symbols,
         tied=known - begun,
-        seconds=time.monotonic() - known,
-        processor=processor_time() - used,
+        seconds=seconds,
+        processor=used,
+        loading={name: median(turn[name] for turn in turns) for name in forms},
     )
 
 
@@ -231,13 +277,15 @@ def main() -> None:
     trees = build(arguments.example, arguments.runtime, arguments.bytecode, arguments.work.absolute())
     event = ROOT / "examples" / arguments.example / "event.json"
     starts = rounds(python, trees, event, arguments.runs)
-    one = largest(trees["not packed"])
+    one = largest(python, trees["not packed"], trees["packed"], arguments.runs)
+    files = {name: native(tree) for name, tree in trees.items()}
     if arguments.json:
         plain = {
             cache: {name: [asdict(start) for start in those] for name, those in each.items()}
             for cache, each in starts.items()
         }
-        print(json.dumps({"runtime": arguments.runtime, "starts": plain, "largest": asdict(one)}, indent=1))
+        found = {"runtime": arguments.runtime, "starts": plain, "native": files, "largest": asdict(one)}
+        print(json.dumps(found, indent=1))
         return
     console = Console(width=80, highlight=False)
     for cache, each in starts.items():
@@ -249,6 +297,11 @@ def main() -> None:
         f"{duration(one.seconds)}, {duration(one.processor)} of processor time; "
         f"{duration(one.tied)} to find what the tree needs of it"
     )
+    console.print(
+        "loading it, processor time: "
+        + ", ".join(f"{name} {duration(seconds)}" for name, seconds in one.loading.items())
+    )
+    console.print("shared objects: " + ", ".join(f"{name} {mebibytes(size)}" for name, size in files.items()))
 
 
 if __name__ == "__main__":
