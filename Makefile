@@ -78,7 +78,7 @@ $(DIGITS_MODEL): $(DIGITS)/train.py $(DIGITS)/requirements.txt $(DIGITS)/require
 
 test: $(READY) models ## Run the tests, real builds of both examples included
 	$(BIN)/pytest -m "not heavy"
-	$(BIN)/pytest -m heavy tests/test_examples.py
+	$(BIN)/pytest -m "heavy and not suites" tests/test_examples.py
 
 test-quick: $(READY) ## Run the tests that need no network
 	$(BIN)/pytest -m "not network and not heavy"

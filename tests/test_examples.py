@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slimpack import target
+from slimpack.elf.layout import is_elf
 from slimpack.resolve import interpreters
 
 if TYPE_CHECKING:
@@ -51,14 +53,23 @@ def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, encoding="utf-8", check=False)
 
 
-def build(example: str, runtime: str, folder: Path) -> Built:
+def build(example: str, runtime: str, folder: Path, *more: str) -> Built:
     """Trains the example's model if nobody has yet, then builds its bundle into the folder, and runs it."""
     app = EXAMPLES / example / "app"
     if not any(app.glob("model.*")):
         trained = python(EXAMPLES / "prepare.py", example, "--runtime", runtime)
         assert trained.returncode == 0, trained.stderr
     bundle = folder / f"{example}.zip"
-    options: list[str | Path] = ["--source", app, "--runtime", runtime, "--output", bundle, *call(example)]
+    options: list[str | Path] = [
+        "--source",
+        app,
+        "--runtime",
+        runtime,
+        "--output",
+        bundle,
+        *call(example),
+        *more,
+    ]
     run = python("-m", "slimpack", "build", EXAMPLES / example / "requirements.txt", *options)
     assert run.returncode in {0, 1}, run.stderr
     assert bundle.exists(), run.stdout
@@ -198,3 +209,83 @@ def test_tensorflow_answers_like_a_plain_install_digit_for_digit(tensorflow: Bui
     assert run.returncode == 0, run.stdout + run.stderr
     assert '"probabilities": [' in run.stdout
     assert "no difference in answers, exceptions and what was printed" in run.stdout
+
+
+@pytest.mark.network
+@pytest.mark.heavy
+@pytest.mark.suites
+@pytest.mark.parametrize("runtime", TENSORFLOW_RUNTIMES)
+def test_tensorflow_fits_with_defaults_whatever_the_runtime(runtime: str, scratch: Path) -> None:
+    if interpreters.find(target.make(runtime=runtime).python) is None:
+        pytest.skip(f"no interpreter of {runtime}")
+    built = build("tensorflow-mnist", runtime, scratch)
+
+    assert built.exit_code == 0, built.report
+    assert built.unzipped < 262_144_000
+    assert holds(built)
+    run = invoke(built, {"index": 3, "probabilities": True}, scratch, "--against", "plain")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "no difference in answers, exceptions and what was printed" in run.stdout
+
+
+@pytest.mark.network
+@pytest.mark.heavy
+@pytest.mark.suites
+def test_all_of_tensorflow_packed_takes_a_quarter_and_answers_alike(scratch: Path) -> None:
+    built = build("tensorflow-mnist", TENSORFLOW_RUNTIMES[0], scratch, "--pack", "all")
+    files = {one["path"]: one for one in built.manifest["files"]}
+    with zipfile.ZipFile(built.bundle) as archive:
+        native = {}
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                if is_elf(file.read(64)):
+                    native[entry.filename] = entry.file_size
+
+    assert built.exit_code == 0, built.report
+    assert holds(built)
+    assert sum(files[path]["size_before"] for path in native if path in files) > 700 * MIB
+    assert sum(native.values()) < 200 * MIB
+    assert native["tensorflow/libtensorflow_cc.so.2"] < 140_000_000
+
+
+TOGETHER = """
+import digits
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+frame = pd.DataFrame({"x": np.arange(40.0), "y": np.arange(40.0) ** 2, "g": ["a", "b"] * 20})
+nearest = KNeighborsClassifier(3).fit(frame[["x", "y"]].to_numpy(), frame["g"])
+linear = LogisticRegression().fit(frame[["x"]].to_numpy(), frame["y"] > 300)
+
+def handler(event, context):
+    means = frame.groupby("g")["y"].mean().to_dict()
+    answers = [nearest.predict([[3.2, 9.0]]).tolist(), bool(linear.predict([[39.0]])[0])]
+    return {"digit": digits.handler(event, context), "answers": answers, "means": means}
+"""
+
+
+@pytest.mark.network
+@pytest.mark.heavy
+@pytest.mark.suites
+def test_tensorflow_scikit_learn_pandas_and_pillow_fit_together(tensorflow: Built, scratch: Path) -> None:
+    app = scratch / "together" / "app"
+    shutil.copytree(EXAMPLES / "tensorflow-mnist" / "app", app)  # its model is there: its bundle was built
+    (app / "app.py").rename(app / "digits.py")
+    (app / "app.py").write_text(TOGETHER, encoding="utf-8")
+    requirements = app.parent / "requirements.txt"
+    requirements.write_text("tensorflow-cpu\nscikit-learn\npandas\npillow\n", encoding="utf-8")
+    bundle = app.parent / "together.zip"
+    event = EXAMPLES / "tensorflow-mnist" / "event.json"
+    given: list[str | Path] = ["--source", app, "--runtime", tensorflow.runtime, "--output", bundle]
+    run: list[str | Path] = ["--handler", "app.handler", "--event", event]
+
+    built = python("-m", "slimpack", "build", requirements, *given, *run)
+    compared = python("-m", "slimpack", "invoke", bundle, *run, "--against", "plain")
+
+    assert built.returncode == 0, built.stdout + built.stderr
+    with zipfile.ZipFile(bundle) as archive:
+        assert sum(entry.file_size for entry in archive.infolist()) < 262_144_000
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert "no difference in answers, exceptions and what was printed" in compared.stdout
