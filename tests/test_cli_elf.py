@@ -58,5 +58,7 @@ def test_what_cannot_be_unpacked_is_refused_and_leaves_nothing(shop: Shop, plain
     for name in ("cut.so", "empty.so", "damaged.so", "plain.so", "nothing.so", "."):
         done = shop.run("elf", "unpack", name, "-o", "out.so")
         assert (done.code, done.err.startswith(f"error: {name}: cannot be read: ")) == (2, True), done.err
+        damaged = name in {"cut.so", "damaged.so"}
+        assert ("The file is damaged" in done.err, "built with --pack" in done.err) == (damaged, not damaged)
     assert sorted(path.name for path in shop.folder.iterdir()) == before
     assert plain

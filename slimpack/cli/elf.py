@@ -64,19 +64,20 @@ def unpack(file: Path, output: Path) -> None:
 @contextmanager
 def _image(path: Path) -> Iterator[bytes]:
     """Yields the content of an ELF file; what is wrong with it becomes an error about it."""
-    from slimpack.elf.layout import ElfError
+    from slimpack.elf.layout import ElfError, is_elf
+    from slimpack.elf.packed import NotPackedError
 
+    content, fix = b"", "Name a shared object of a bundle built with --pack."
     try:
         # Not mapped: an error on its way out holds views of the content, and the map could not be closed.
-        yield path.read_bytes()
+        content = path.read_bytes()
+        yield content
     except OSError as problem:
         reason = problem.strerror or str(problem)
     except ElfError as problem:
         reason = problem.reason
+        if is_elf(content) and not isinstance(problem, NotPackedError):
+            fix = "The file is damaged: take it from the bundle anew, or build that again."
     else:
         return
-    raise UsageError(
-        f"cannot be read: {reason}",
-        where=str(path),
-        fix="Name a shared object of a bundle built with --pack.",
-    )
+    raise UsageError(f"cannot be read: {reason}", where=str(path), fix=fix)

@@ -44,6 +44,10 @@ dropped when that is relocated, and loaded on touch from then on."""
 _MOMENTS: tuple[Moment, ...] = ("touch", "library", "relocation")
 
 
+class NotPackedError(ElfError):
+    """A file that is not packed, or not in a way that this version knows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
     """A run of pages that is stored in blocks."""
@@ -174,7 +178,7 @@ def read_packed(image: ReadableBuffer) -> Packed | None:
     if magic != MAGIC:
         raise ElfError("its packed part has no header")
     if version != VERSION or flags:
-        raise ElfError("it is packed in a way that this version does not know")
+        raise NotPackedError("it is packed in a way that this version does not know")
     data = part[HEADER.size + frame_size :]
     most = INDEX.size + 8 + len(data) // _SMALLEST_FRAME * (RANGE.size + 8)
     if HEADER.size + frame_size > len(part) or index_size > min(most, _LARGEST_INDEX):

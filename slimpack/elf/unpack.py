@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from slimpack.elf.dynamic import RELOCATION
 from slimpack.elf.layout import FILE_HEADER, ElfError, Layout, Segment, loader_problems
-from slimpack.elf.packed import Packed, compress, content_size, decompress, read_packed
+from slimpack.elf.packed import NotPackedError, Packed, compress, content_size, decompress, read_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +51,7 @@ def unpack(image: ReadableBuffer) -> bytearray:
     view = memoryview(image).cast("B")
     packed = read_packed(view)
     if packed is None:
-        raise ElfError("it is not packed")
+        raise NotPackedError("it is not packed")
     size = content_size(packed.recipe)
     if not _RECIPE.size <= size <= MOST_GROWTH * len(view):
         raise ElfError(_NONE)
