@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -18,6 +19,8 @@ from slimpack import __version__, findings, guard, plan, profile, repair, resolv
 from slimpack.archive import COMPRESSOR, Member, write_zip
 from slimpack.assemble import add, assemble, install
 from slimpack.elf import closure
+from slimpack.elf.inspect import inspect
+from slimpack.elf.layout import ElfError, is_elf
 from slimpack.errors import ManifestError, RuntimeRoomError, SourceError
 from slimpack.ledger import Added, Entries, account, by_severity
 from slimpack.manifest import (
@@ -45,9 +48,11 @@ if TYPE_CHECKING:
     from datetime import date
 
     from slimpack.cache import Cache
+    from slimpack.elf.closure import Closure
     from slimpack.manifest import Manifest
     from slimpack.model import (
         Addition,
+        ElfFacts,
         Finding,
         Inventory,
         InventoryFile,
@@ -385,7 +390,7 @@ class _Filled:
     added: tuple[Added, ...]
     """What slimpack added."""
     findings: tuple[Finding, ...]
-    """What the closure check found, and what could not be packed or compiled."""
+    """What the closure check found once all was there, and what could not be packed or compiled."""
     settled: Settled
     """What became of modules and shared objects."""
     sandbox: Path
@@ -404,22 +409,59 @@ def _fill(
     final = plan.with_additions(
         tree.plan, stock.inventory, job.book, target, job.options.wishes, namespaces=stock.namespaces
     )
-    closed = closure.check(
-        [one.elf for one in tree.staged.values() if one.elf is not None],
-        target,
-        files=set(tree.staged),
-        optional=plan.optional_libraries(tree.plan, job.book),
-    )
+    closed = _closed(job, tree, {})
     added = tuple(_add(one, sandbox, target) for one in (*final.additions, *closed.repairs))
     settled = _settle(job, tree, added, sandbox=sandbox, progress=progress)
     added += tuple(_add(one, sandbox, target) for one in settled.additions)
     _set_folder_modes(sandbox)
+    packed = replace(tree, staged=settled.staged)
+    # What packing made names the pager, and has tables of its own: what it needs is looked up as well.
+    after = _closed(job, packed, _added_elf(added, tree.staged, sandbox))
     return _Filled(
-        tree=replace(tree, staged=settled.staged),
+        tree=packed,
         added=added,
         settled=settled,
-        findings=(*closed.findings, *settled.findings),
+        findings=(*after.findings, *(_lost_by_packing(one) for one in after.repairs), *settled.findings),
         sandbox=sandbox,
+    )
+
+
+def _closed(job: _Job, tree: _Tree, added: Mapping[str, ElfFacts]) -> Closure:
+    """Looks up everything that the ELF files of the sandbox need."""
+    return closure.check(
+        [one.elf for one in tree.staged.values() if one.elf is not None],
+        job.options.target,
+        files=set(tree.staged),
+        optional=plan.optional_libraries(tree.plan, job.book),
+        added=added,
+    )
+
+
+def _added_elf(added: Iterable[Added], copied: Mapping[str, Staged], sandbox: Path) -> dict[str, ElfFacts]:
+    """Returns what the ELF files that slimpack has added say of themselves, by place in the bundle.
+
+    Args:
+        added: What it has added.
+        copied: What there was when copies were made.
+        sandbox: Where all of it lies.
+    """
+    facts: dict[str, ElfFacts] = {}
+    for one in added:
+        original = copied.get(one.addition.copy_of or "")
+        if original is not None and original.elf is not None:
+            facts[one.path] = replace(original.elf, path=one.path)
+        elif is_elf((one.addition.content or b"")[:64]):
+            with suppress(ElfError):  # then it is not there for those who need it
+                facts[one.path] = inspect(sandbox / one.path, one.path)
+    return facts
+
+
+def _lost_by_packing(repair: Addition) -> Finding:
+    """Returns a finding about a library that was found before packing, and is not after it."""
+    return findings.MISSING_LIBRARY.at(
+        repair.copy_of or repair.path,
+        f"it was found before libraries were packed: {repair.reason}",
+        "Please report it with the manifest; --pack never until then.",
     )
 
 

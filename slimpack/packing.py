@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, Self
 
 from slimpack import ties, workers
-from slimpack.elf.inspect import layout_problems
+from slimpack.elf.inspect import examine
 from slimpack.elf.layout import ElfError
 from slimpack.elf.pack import NoGainError, expected_size, pack
 from slimpack.elf.packed import PAGER
@@ -24,7 +24,7 @@ from slimpack.output import writing
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from slimpack.model import Staged, Target
+    from slimpack.model import ElfFacts, Staged, Target
     from slimpack.ties import Ties
 
 Pack = Literal["auto", "never", "all"]
@@ -83,6 +83,8 @@ class Packed:
     """Hash of it, hexadecimal."""
     facts: PackedFile | None = None
     """What was done; None if it is as it was."""
+    elf: ElfFacts | None = None
+    """What it says of itself since then; None if it is as it was."""
     refused: str | None = None
     """Why it could not be packed; None if it was, or was not worth it."""
     unpruned: str | None = None
@@ -220,7 +222,11 @@ class Packer:
                 with writing(self._root):
                     self._new(one).replace(self._root / one.path)
                 after[one.path] = replace(
-                    self._staged[one.path], size=result.size, sha256=result.sha256, packed=result.facts
+                    self._staged[one.path],
+                    size=result.size,
+                    sha256=result.sha256,
+                    packed=result.facts,
+                    elf=result.elf,
                 )
         in_order = sorted(self.results.items(), key=lambda item: item[0] in chosen)  # what was chosen counts
         tried = {one.path: result for one, result in in_order if one in chosen or result.refused}
@@ -314,7 +320,8 @@ def _checked(task: _Task, image: mmap.mmap, folder: str) -> Packed:
         for chunk in packing.chunks:
             digest.update(chunk)
             output.write(chunk)
-    if problems := layout_problems(task.new):
+    facts, problems = examine(task.new, task.wanted.path)
+    if problems:
         raise ElfError(f"packed, {problems[0]}")
     if unpack(task.new.read_bytes()) != content:
         raise ElfError("packed, it would differ")
@@ -329,6 +336,7 @@ def _checked(task: _Task, image: mmap.mmap, folder: str) -> Packed:
             pruned=pruning.size,
             symbols=pruning.symbols,
         ),
+        elf=facts,
         unpruned=unpruned,
     )
 

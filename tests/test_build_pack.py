@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from shop import RUNTIME
 
+from slimpack import packing
 from slimpack.elf.packed import read_packed
 from slimpack.elf.symbols import exchange
 from slimpack.elf.unpack import unpack
 
 if TYPE_CHECKING:
-    from conftest import MakeElf, MakeWheel
+    from conftest import Cli, MakeElf, MakeWheel
     from shop import Shop
 
 FUNCTIONS = 1500
@@ -185,6 +187,39 @@ def test_a_file_that_the_user_keeps_is_not_packed(coded: Shop) -> None:
         "compacted",
         "packed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("FOLDER", "as moved/libslimpager.so.1"), ("PAGER", "neither in the bundle")]
+)
+def test_a_packed_file_that_would_not_find_the_pager_is_an_error(
+    coded: Shop, cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    # given a pager that is put where packed files, which other processes make, do not look for it
+    monkeypatch.chdir(coded.folder)
+    monkeypatch.setattr(packing, name, "moved")
+    options = (
+        "--runtime",
+        RUNTIME,
+        "--no-verify",
+        "--bytecode",
+        "none",
+        "--no-cache",
+        "--pack",
+        "all",
+        "--json",
+    )
+
+    # when
+    code, out, _ = cli("build", "requirements.txt", *options)
+
+    # then
+    assert code == 1
+    (found,) = json.loads(out)["findings"]
+    assert (found["code"], found["severity"], found["place"]) == ("SLP101", "error", "big/deep/two.so")
+    assert "libslimpager.so.1 is" in found["message"]
+    assert said in found["message"]
+    assert found["message"].endswith("needed by big/deep/two.so, big/one.so")
 
 
 NAMES = [f"_ZN4demo8internal33A_function_with_a_long_name_{i:04}_Ev" for i in range(FUNCTIONS)]

@@ -113,6 +113,29 @@ def test_what_a_package_can_do_without_is_a_note_and_an_error_for_others() -> No
     assert "numba" not in both.findings[0].message
 
 
+PAGER = facts("slimpack.libs/libslimpager.so.1", "libc.so.6", soname="libslimpager.so.1")
+PACKED = facts("pkg/a.so", "libslimpager.so.1", search_path=("$ORIGIN/../slimpack.libs",))
+
+
+@pytest.mark.parametrize("on", [LAMBDA, LAYER, target(runtime="python3.12", architecture="arm64")])
+def test_what_was_added_is_found_where_the_loader_looks_and_nowhere_else(on: Target) -> None:
+    pager, packed = (replace(one, machine=on.machine) for one in (PAGER, PACKED))
+    wrong = replace(packed, search_path=("$ORIGIN/slimpack.libs",))
+
+    def found(*those: ElfFacts, **added: ElfFacts) -> Closure:
+        places = {on.prefix + one.path: one for one in added.values()}
+        return check(those, on, files=[one.path for one in those], optional={}, added=places)
+
+    assert found(packed, pager=pager) == Closure(findings=(), repairs=())
+    missing, misplaced = only(found(packed)), only(found(wrong, pager=pager))
+    assert (missing.code, missing.severity, missing.place) == ("SLP101", Severity.ERROR, "pkg/a.so")
+    assert "is neither in the bundle" in missing.message
+    assert (misplaced.code, misplaced.place) == ("SLP101", "pkg/a.so")
+    assert f"is in the bundle as {on.prefix}slimpack.libs/libslimpager.so.1" in misplaced.message
+    needy = replace(pager, needed=("libfoo.so.1",), versions=versions("libc.so.6", "GLIBC_2.99"))
+    assert [one.code for one in found(packed, pager=needy).findings] == ["SLP101", "SLP102"]
+
+
 LIGHTGBM = facts(
     "lightgbm/lib/lib_lightgbm.so", "libgomp.so.1", versions=versions("libgomp.so.1", "GOMP_1.0", "GOMP_4.0")
 )
@@ -139,6 +162,18 @@ def test_a_library_under_auditwheels_name_is_copied_to_where_the_loader_looks(on
             absolute=True,
         ),
     )
+
+
+@pytest.mark.parametrize("on", [LAMBDA, LAYER])
+def test_a_copy_goes_on_standing_for_a_library_that_was_packed_since(on: Target) -> None:
+    (repair,) = checked(LIGHTGBM, MANGLED, on=on).repairs
+    hook = {"needed": ("libc.so.6", "libslimpager.so.1"), "search_path": ("$ORIGIN/../slimpack.libs",)}
+    packed = replace(MANGLED, **hook)  # type: ignore[arg-type]
+    added = {repair.path: replace(MANGLED, path=repair.path), on.prefix + PAGER.path: PAGER}
+
+    closure = check((LIGHTGBM, packed), on, files=[LIGHTGBM.path, packed.path], optional={}, added=added)
+
+    assert closure == Closure(findings=(), repairs=())
 
 
 def test_nothing_is_copied_that_nobody_needs_under_its_own_name() -> None:

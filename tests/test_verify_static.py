@@ -68,6 +68,27 @@ def test_a_library_that_a_build_would_copy_is_an_error_with_the_place_for_the_co
     assert found.fix == "Copy it to lib/libgomp.so.1; `slimpack build` does."
 
 
+def test_a_pager_that_is_not_where_packed_files_look_for_it_is_an_error(
+    tmp_path: Path, make_elf: MakeElf
+) -> None:
+    root = make_tree(tmp_path / "tree", APP)
+    make_tree(root / "moved.libs", {})
+    make_tree(root / "slimpack.libs", {})
+    make_tree(root / "pkg", {})
+    source, options = "int attach(void) { return 1; }", ("-shared", "-fPIC")
+    pager = make_elf(source, *options, "-Wl,-soname,libslimpager.so.1", name="libslimpager.so.1")
+    linked = ("-Wl,-rpath,$ORIGIN/../slimpack.libs", str(pager))
+    packed = make_elf("int attach(void); int f(void) { return attach(); }", *options, *linked, name="a.so")
+    packed.rename(root / "pkg" / "a.so")
+    pager.rename(root / "moved.libs" / "libslimpager.so.1")
+
+    (found,) = check(root)
+
+    assert (found.code, found.place) == ("SLP101", "moved.libs/libslimpager.so.1")
+    (root / found.place).rename(root / "slimpack.libs" / "libslimpager.so.1")
+    assert check(root) == []
+
+
 def test_a_library_in_its_place_is_found_also_in_a_layer(tree: Path, tmp_path: Path) -> None:
     (tree / "pkg.libs" / "libgomp-a34b3233.so.1.0.0").rename(tree / "libgomp.so.1")
     layer = tmp_path / "layer"

@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from slimpack import findings
@@ -29,8 +30,8 @@ _MANGLED = re.compile(r"(?P<stem>.+?)(-[0-9a-f]{8})+(?P<rest>\.so(\..+)?)")
 _ORIGIN = re.compile(r"\$(ORIGIN|\{ORIGIN\})(?=/|$)")
 """The folder of the file itself; what does not begin with it leads out of the bundle."""
 
-_COMPILER_LIBRARY = re.compile(r"lib(atomic|gcc_s|gfortran|gomp|quadmath|stdc\+\+)\.so\.\d+")
-"""What wheels expect of a system with a compiler; no package loads these on behalf of another one."""
+_NOT_PRELOADED = re.compile(r"lib(atomic|gcc_s|gfortran|gomp|quadmath|slimpager|stdc\+\+)\.so\.\d+")
+"""What wheels expect of a system with a compiler, and the pager: no package loads these on behalf of another one."""
 
 _EXTENSION_MODULE = re.compile(r"(?P<module>[^.]+)\.(cpython-\w+-[\w-]+|abi3(-[\w-]+)?)\.so")
 """File names that Python imports: ``EXT_SUFFIX`` of PEP 3149 or the stable ABI."""
@@ -50,6 +51,7 @@ _FIXES = {
     "libgomp.so.1": "Require a wheel that carries it, such as scikit-learn, "
     "or put the library into lib/ of the source folder.",
     "libGL.so.1": "Take the package's variant without a display, such as opencv-python-headless.",
+    "libslimpager.so.1": "Please report it with the manifest; --pack never until then.",
 }
 """What helps with libraries that people often miss."""
 
@@ -73,6 +75,7 @@ def check(
     *,
     files: Collection[str],
     optional: Mapping[str, Collection[str]],
+    added: Mapping[str, ElfFacts] = MappingProxyType({}),
 ) -> Closure:
     """Looks up everything that a bundle's ELF files need, as the target's loader would.
 
@@ -85,8 +88,10 @@ def check(
         target: Where it will run.
         files: Paths of all files in the installed tree.
         optional: By path of an ELF file, the NEEDED names that its package can do without.
+        added: By place in the archive, ELF files that slimpack has put there: no package knows of them, so they are
+            found only where the loader looks.
     """
-    bundle = _bundle(facts, target, files)
+    bundle = _bundle(facts, target, files, added)
     lookup = _look_up(bundle, optional)
     found = [*lookup.findings, *_versions(bundle), *_interpreters(bundle)]
     blamed = {one.place for one in found}
@@ -111,9 +116,13 @@ class _Bundle:
     """What is for other machines, sorted by path."""
     named: Mapping[str, Sequence[str]]
     """Paths of native files by SONAME and by file name."""
+    added: Mapping[str, ElfFacts]
+    """What slimpack has put there, sorted by path."""
 
 
-def _bundle(facts: Iterable[ElfFacts], target: Target, files: Collection[str]) -> _Bundle:
+def _bundle(
+    facts: Iterable[ElfFacts], target: Target, files: Collection[str], added: Mapping[str, ElfFacts]
+) -> _Bundle:
     native, foreign = {}, {}
     named = defaultdict(list)
     for one in sorted(facts, key=lambda one: one.path):
@@ -128,10 +137,11 @@ def _bundle(facts: Iterable[ElfFacts], target: Target, files: Collection[str]) -
             named[name].append(path)
     return _Bundle(
         target=target,
-        files=frozenset(target.prefix + path for path in files) - foreign.keys(),
+        files=(frozenset(target.prefix + path for path in files) - foreign.keys()) | added.keys(),
         native=native,
         foreign=foreign,
         named=named,
+        added=dict(sorted(added.items())),
     )
 
 
@@ -140,7 +150,7 @@ def _look_up(bundle: _Bundle, optional: Mapping[str, Collection[str]]) -> Closur
     lost: dict[str, list[str]] = defaultdict(list)
     dispensable: dict[str, list[str]] = defaultdict(list)
     repairs: dict[str, Addition] = {}
-    needers: Mapping[str, ElfFacts] = bundle.native
+    needers: Mapping[str, ElfFacts] = {**bundle.native, **bundle.added}
     while needers:
         unfound: dict[str, list[ElfFacts]] = defaultdict(list)
         for path, needer in needers.items():
@@ -183,7 +193,7 @@ def _is_found(bundle: _Bundle, name: str, needer: ElfFacts, path: str) -> bool:
     if path not in bundle.native:  # a copy of ours, of which no package knows
         return False
     elsewhere = bundle.named.get(name, ())
-    if _COMPILER_LIBRARY.fullmatch(name):
+    if _NOT_PRELOADED.fullmatch(name):
         elsewhere = [one for one in elsewhere if _package(bundle.native[one]) == _package(needer)]
     return bool(elsewhere)
 
@@ -245,9 +255,13 @@ def _lost(bundle: _Bundle, lost: Mapping[str, Sequence[str]]) -> Iterator[Findin
                 f"needed by {_list(needers)}",
             )
         else:
+            misplaced = [path for path in bundle.added if posixpath.basename(path) == name]
+            where = f"is neither in the bundle nor in {bundle.target.system}"
+            if misplaced:
+                where = f"is in the bundle as {misplaced[0]}, where the loader does not look"
             yield findings.MISSING_LIBRARY.at(
                 needers[0],
-                f"{name} is neither in the bundle nor in {bundle.target.system}; needed by {_list(needers)}",
+                f"{name} {where}; needed by {_list(needers)}",
                 fix=_FIXES.get(name),
             )
 
@@ -262,7 +276,7 @@ def _dispensable(dispensable: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
 def _versions(bundle: _Bundle) -> Iterator[Finding]:
     """Compares the symbol versions that base-system libraries have to provide with those they do."""
     above: dict[tuple[str, str], list[tuple[tuple[int, ...], str, ElfFacts]]] = defaultdict(list)
-    for path, facts in bundle.native.items():
+    for path, facts in (*bundle.native.items(), *bundle.added.items()):
         for version in facts.versions:
             if version.library not in bundle.target.libraries:
                 continue

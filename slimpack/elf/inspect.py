@@ -84,10 +84,10 @@ def treat(
         OSError: The destination cannot be written.
     """
     written = _write_compacted(_image(content), destination, compact=compact, clear=clear)
-    facts, problems = _examine(destination, path)
+    facts, problems = examine(destination, path)
     if problems and written.dropped:
         original = _image(content)
-        facts_before, problems_before = _examine(original, path)
+        facts_before, problems_before = examine(original, path)
         if added := [problem for problem in problems if problem not in problems_before]:
             written = _write([original], destination, left_as_it_was=f"compacted, {added[0]}")
             facts, problems = facts_before, problems_before
@@ -117,7 +117,32 @@ def layout_problems(file: Path | ReadableBuffer) -> tuple[str, ...]:
     Returns:
         One sentence for each problem; empty if there is none.
     """
-    return _examine(file, "")[1]
+    return examine(file, "")[1]
+
+
+def examine(file: Path | ReadableBuffer, path: str) -> tuple[ElfFacts | None, tuple[str, ...]]:
+    """Returns the facts of a file and what is wrong with its layout, parsing it once.
+
+    Args:
+        file: The file or its content.
+        path: Its place in the installed tree.
+    """
+    try:
+        binary = _parse(file)
+        facts = _facts(binary, path)
+    except ElfError as error:
+        return None, (error.reason,)
+    if facts.type not in ("EXEC", "DYN"):
+        return facts, ()
+    try:
+        sound, problem = lief.ELF.check_layout(binary)
+    except UnicodeDecodeError:  # its message quotes a name
+        sound, problem = False, _NO_TEXT
+    problems = () if sound else (problem,)
+    try:
+        return facts, problems + _loader_problems(file)
+    except ElfError:  # another class or byte order: no loader of the targets takes it, and LIEF has judged it
+        return facts, problems
 
 
 def _image(content: Content) -> ReadableBuffer:
@@ -162,26 +187,6 @@ def _write(
         left_as_it_was=left_as_it_was,
         problems=(),
     )
-
-
-def _examine(file: Path | ReadableBuffer, path: str) -> tuple[ElfFacts | None, tuple[str, ...]]:
-    """Returns the facts of a file and what is wrong with its layout, parsing it once."""
-    try:
-        binary = _parse(file)
-        facts = _facts(binary, path)
-    except ElfError as error:
-        return None, (error.reason,)
-    if facts.type not in ("EXEC", "DYN"):
-        return facts, ()
-    try:
-        sound, problem = lief.ELF.check_layout(binary)
-    except UnicodeDecodeError:  # its message quotes a name
-        sound, problem = False, _NO_TEXT
-    problems = () if sound else (problem,)
-    try:
-        return facts, problems + _loader_problems(file)
-    except ElfError:  # another class or byte order: no loader of the targets takes it, and LIEF has judged it
-        return facts, problems
 
 
 def _loader_problems(file: Path | ReadableBuffer) -> tuple[str, ...]:
