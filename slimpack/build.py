@@ -21,7 +21,7 @@ from slimpack.assemble import add, assemble, install
 from slimpack.elf import closure
 from slimpack.elf.inspect import inspect
 from slimpack.elf.layout import ElfError, is_elf
-from slimpack.errors import ManifestError, RuntimeRoomError, SourceError
+from slimpack.errors import ManifestError, RuntimeRoomError, SourceError, UsageError
 from slimpack.ledger import Added, Entries, account, by_severity
 from slimpack.manifest import (
     LockRecord,
@@ -178,6 +178,12 @@ def build(options: Options, *, cache: Cache, today: date, progress: Progress) ->
     names = Names.of(options.output)
     plan.check(options.wishes, book)
     python = None if options.trial is None else _interpreter(options.target, options.trial)
+    if options.drop_cold and isinstance(python, RuntimeRoomError):
+        raise UsageError(
+            f"what is removed by a profile has to be tried; {python.what.removeprefix('not checked: ')}",
+            where="--drop-cold",
+            fix=python.fix,
+        )
     source = _read_source(options.source, options.output, names) if options.source is not None else ()
     inputs = resolve.read(options.requirements, options.target, resolver=options.resolver)
     with claim(options.output, manifest=names.manifest, lock=names.lock) as claimed:
@@ -519,13 +525,31 @@ def _verify(job: _Job, stock: Stock, filled: _Filled, cache: Cache, progress: Pr
     )
     if options.trial is None or job.python is None:
         return Verdict(findings=look(subject, options.handler, runs=False), missing={}, ran=False)
-    return verify(
+    verdict = verify(
         subject,
         options.trial,
         python=job.python,
         plain=plain,
         cache=cache,
         progress=progress,
+    )
+    return _untried(verdict) if options.drop_cold and not verdict.ran else verdict
+
+
+def _untried(verdict: Verdict) -> Verdict:
+    """Returns a verdict by which it is an error that nothing was run: what is gone has to be tried."""
+    return replace(
+        verdict,
+        findings=tuple(
+            replace(
+                one,
+                severity=Severity.ERROR,
+                message=f"what is removed by a profile has to be tried; {one.message}",
+            )
+            if one.code == findings.NOT_CHECKED.code
+            else one
+            for one in verdict.findings
+        ),
     )
 
 

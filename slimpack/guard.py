@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from slimpack import findings
 from slimpack.model import APP, Need, Overruled, Reference
-from slimpack.plan import REMOVE
+from slimpack.plan import COLD, REMOVE
 from slimpack.references import BELOW, Needles, module_name
 
 if TYPE_CHECKING:
@@ -207,7 +207,8 @@ def standing(plan: Plan, needed: Mapping[str, Overruled], earlier: Plan) -> Plan
 def _tolerated(reference: Reference, decision: Decision, book: RuleBook, needer: Decision | None) -> bool:
     """Returns whether a rule answers for a need: its reason says why the packages it knows can do without.
 
-    It does not speak of what it wanted gone itself: code that came back needs all that it names.
+    It does not speak of what it wanted gone itself: code that came back needs all that it names. Where a
+    profile is the reason, runs did without, whoever names it.
     """
     rule = book.by_id[str(decision.rule)]
     if rule.provided and reference.need in {*_IMPORTS, Need.METADATA, Need.ENTRY_POINT}:
@@ -216,6 +217,8 @@ def _tolerated(reference: Reference, decision: Decision, book: RuleBook, needer:
         return False
     if needer is None or (needer.overruled is not None and needer.overruled.rule == rule.id):
         return False
+    if rule.id == COLD:
+        return True
     # Who loads an entry point is not known, so it does not matter who registers it.
     registered = reference.need is Need.ENTRY_POINT and not reference.target.startswith("[")
     return registered or needer.file.owner in {decision.file.owner, *rule.required_by}

@@ -19,8 +19,10 @@ RULE = Rule(
     versions="",
     targets=(),
     risk=Risk.OPT_IN,
-    breaks="Events that need what no run of the profile has needed: they fail for want of a module or a file.",
-    reason="No run of the profile has imported, opened or loaded it, and nothing that is kept imports it at once.",
+    breaks="Events that need what no run of the profile has needed: they fail for want of a module or a file, or code "
+    "that can do without goes another way.",
+    reason="No run of the profile has imported, opened or loaded it, and nothing that is kept imports it at once or "
+    "links to it.",
     required_by=(),
     tolerates=(Need.LAZY_IMPORT, Need.MENTION, Need.EXPORT, Need.ENTRY_POINT),
     provided=False,
@@ -32,7 +34,12 @@ RULE = Rule(
     examples=Examples(),
     origin="--drop-cold",
 )
-"""Stands for all of it in plans and manifests. The guard keeps what kept code imports at import time all the same."""
+"""Stands for all of it in plans and manifests.
+
+The guard keeps what kept code imports at import time all the same, what kept shared objects link to, and, since no run
+has seen how far it goes, all that those name. What other code names in functions, in strings, in ``__all__`` or by
+entry points goes, be it of the same distribution, of another one, or the app's.
+"""
 
 
 def untouched(inventory: Inventory, profile: Profile, *, prefix: str) -> frozenset[str]:

@@ -426,6 +426,97 @@ def test_what_cannot_be_run_here_is_noted_as_not_checked_and_cached_all_the_same
     assert " (from the cache)" in build(desk, *options, *EXPECT).out
 
 
+def profiled(shop: Shop, runtime: str = RUNTIME, architecture: str = "x86_64") -> tuple[str, ...]:
+    """Writes a profile by which the table was read, and returns the options that insist on it."""
+    seen = {"sha256": None, "init": 1, "invoke": 0}
+    modules = {"app": "app.py", "units": "units/__init__.py"}
+    profile = {
+        "schema_version": 1,
+        "slimpack": "0",
+        "runtime": runtime,
+        "architecture": architecture,
+        "runs": [{"bundle": "", "handler": "app.handler", "events": ["event.json"], "times": 1}],
+        "modules": [
+            {"name": name, "file": path, "own": [0.1], "whole": [0.1], **seen}
+            for name, path in modules.items()
+        ],
+        "files": [{"path": TABLE, "size": len(LAZY[TABLE]), **seen}],
+        "libraries": [],
+        "not_recorded": [],
+    }
+    write(shop, "seen.json", json.dumps(profile))
+    return (*RUN, "--profile", "seen.json", "--drop-cold")
+
+
+LOOKS_UP = """
+from units import read
+
+def handler(event, context):
+    if event["unit"] == "ell":
+        import history
+        return history.ELL
+    return {"unit": event["unit"], "cm": float(read(event["unit"]))}
+"""
+
+
+def test_what_only_a_function_of_the_app_imports_goes_if_no_run_has_used_it(
+    good: Shop, make_wheel: MakeWheel
+) -> None:
+    write(good, "app/app.py", LOOKS_UP)
+    good.stock(make_wheel("history", "1", {"history/__init__.py": "ELL = 114.3\n"}))
+    good.require("units", "history")
+
+    done = build(good, *profiled(good))
+
+    assert done.code == 0, done.out + done.err
+    assert good.files()["history/__init__.py"]["decision"] == "removed"
+    told = good.run("explain", "history/__init__.py", "-m", "out/app.manifest.json").out
+    assert "profile/cold" in told
+    # and an event that needs it fails
+    write(good, "event.json", '{"unit": "ell"}')
+    missed = build(good, *profiled(good))
+    assert missed.code == 1
+    assert "history/__init__.py was removed by profile/cold" in " ".join(missed.out.split())
+
+
+@pytest.mark.parametrize(("runtime", "architecture"), [(RUNTIME, "arm64"), ("python3.14", "x86_64")])
+def test_nothing_is_removed_by_a_profile_where_nothing_can_be_run(
+    good: Shop, runtime: str, architecture: str
+) -> None:
+    from slimpack.resolve import interpreters
+
+    if architecture == "x86_64" and interpreters.find((3, 14)):
+        pytest.skip("there is an interpreter")
+    shutil.rmtree(good.folder / "out")
+
+    done = build(good, "--runtime", runtime, "--arch", architecture, *profiled(good, runtime, architecture))
+
+    assert done.code == 2
+    assert done.err.startswith(
+        "error: --drop-cold: what is removed by a profile has to be tried; no interpreter"
+    )
+    assert "--interpreter" in done.err
+    assert not (good.folder / "out").exists()
+
+
+def test_what_a_profile_removes_and_no_client_could_try_lies_aside(good: Shop) -> None:
+    options = profiled(good)
+    assert build(good, *options).code == 0
+    shutil.rmtree(good.folder / "out")
+    good.environment["PIP_FIND_LINKS"] = str(good.folder / "wheels")
+    desk = own_cache(good)
+
+    done = build(desk, *options)
+
+    assert done.code == 1
+    assert out(desk) == FAILED
+    found = codes(desk.manifest("out/app.failed.manifest.json"))["SLP405"]
+    assert found["severity"] == "error"
+    assert found["message"].startswith(
+        "what is removed by a profile has to be tried; the runtime client cannot"
+    )
+
+
 def test_a_missing_handler_is_found_even_where_nothing_can_be_run(good: Shop) -> None:
     desk = good
 

@@ -9,6 +9,7 @@ from samples import LAMBDA, book, distribution, file, inventory, reference, rule
 from slimpack.guard import fallen, needles, overrule, standing
 from slimpack.model import APP, EntryPoint, Inventory, Need, Plan, Reference
 from slimpack.plan import Wishes, propose
+from slimpack.untouched import RULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,39 @@ STOCK = inventory(
     file("pkg/core/tests/used.py"),
     file("pkg/core/tests/unused.py"),
 )
+
+
+COLD_STOCK = inventory(
+    file("app.py", owner=APP),
+    file("pkg/a.py"),
+    file("pkg/cold.py"),
+    file("third/__init__.py", owner="third"),
+    file("third/deep.py", owner="third"),
+    file("third/table.txt", owner="third"),
+)
+COLD_PATHS = {one.path for one in COLD_STOCK.files} - {"app.py", "pkg/a.py"}
+
+
+def without_cold(*references: Reference) -> set[str]:
+    """Returns what is left of the files that no run has used."""
+    rule_book = book(TESTS, (RULE,))
+    proposed = propose(COLD_STOCK, rule_book, LAMBDA, Wishes(), cold=COLD_PATHS)
+    return kept(overrule(proposed, references, rule_book)) & COLD_PATHS
+
+
+@pytest.mark.parametrize("needer", ["app.py", "pkg/a.py"])
+@pytest.mark.parametrize("need", [Need.LAZY_IMPORT, Need.EXPORT, Need.ENTRY_POINT])
+def test_what_no_run_has_used_goes_whoever_names_it_in_a_function(need: Need, needer: str) -> None:
+    assert without_cold(reference("third", need, needer), reference("pkg.cold", need, needer)) == set()
+    assert without_cold(reference("third/table.txt", Need.MENTION, needer)) == set()
+
+
+def test_what_kept_code_imports_at_once_stays_with_all_that_it_names_in_turn() -> None:
+    at_once = reference("third", path="app.py")
+    lazily = reference("third.deep", Need.LAZY_IMPORT, "third/__init__.py")
+
+    assert without_cold(at_once) == {"third/__init__.py"}
+    assert without_cold(at_once, lazily) == {"third/__init__.py", "third/deep.py"}
 
 
 def test_without_references_the_plan_stays_as_it_was() -> None:
