@@ -494,10 +494,114 @@ def test_bytecode_of_another_python_is_not_run(python: Python, tmp_path: Path) -
     assert told.returncode == 0
 
 
+SHADOWED = f"""
+import sys
+added = set(sys.modules) - BEFORE
+def fail():
+    raise ValueError("no tool")  # this line
+sys.path[:] = [one for one in sys.path if "tools" not in one]
+import traceback
+try:
+    fail()
+except ValueError:
+    print("# this line" in traceback.format_exc(), *sorted(added))
+{PADDING}"""
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_modules_beside_a_program_do_not_take_the_places_of_those_of_python(
+    python: Python, tmp_path: Path
+) -> None:
+    shadows = ("token", "tokenize", "linecache", "struct", "lzma", "_compression", "re", "functools")
+    files = {f"tools/{name}.py": f"raise RuntimeError(__file__)\n{PADDING}" for name in shadows}
+    root = write_tree(tmp_path, files | {"tools/task.py": SHADOWED})
+    pack_tree(root, python, tier=Tier.COLD)
+    start = f"import sys; sys.path.insert(0, {str(root / 'tools')!r}); BEFORE = {{*sys.modules}}"
+    task = str(root / "tools/task.py")
+
+    told = python.run(root, "-c", f"{start}; exec(compile(open({task!r}).read(), {task!r}, 'exec'))")
+
+    assert told.stderr == ""
+    found, *added = told.stdout.split()
+    assert found == "True"
+    assert {"_slimpack1"} <= set(added) <= {"_slimpack1", "__future__", "_struct", "mmap", "zlib", "_lzma"}
+
+
+def test_a_program_with_a_module_named_like_one_of_python_is_run_by_its_path(
+    python: Python, tmp_path: Path
+) -> None:
+    files = {
+        "tools/token.py": f"NAMES = 1\n{PADDING}",
+        "tools/__main__.py": f"import sys\nprint('linecache' in sys.modules)\n{PADDING}",
+    }
+    root = write_tree(tmp_path, files)
+    plain = python.run(root, "tools/__main__.py")
+    pack_tree(root, python)
+
+    told = python.run(root, "tools/__main__.py")
+
+    assert (told.stdout, told.stderr) == (plain.stdout, "")
+
+
+LINES = """
+import linecache, sys, traceback
+for path in sys.argv[1:]:
+    print(linecache.getlines(path))
+try:
+    exec(compile("1 / 0", sys.argv[1], "exec"))
+except ZeroDivisionError:
+    print(any(line.strip() == 'x = "_slimpack1"' for line in traceback.format_exc().splitlines()))
+"""
+
+
+def test_lines_of_files_that_only_look_like_stubs_are_theirs(python: Python, tmp_path: Path) -> None:
+    line = stub(Module(path="gone.py", source=b"", code=b"")).decode()
+    root = write_tree(
+        tmp_path, TREE | {"no.txt": 'x = "_slimpack1"\n', "gone.txt": line, "more.txt": f"x = {line}"}
+    )
+    pack_tree(root, python)
+
+    told = python.run(
+        root, "-c", f"import version_file\n{LINES}", "no.txt", "gone.txt", "more.txt", "shapes/tool.py"
+    )
+
+    assert told.stderr == ""
+    no, gone, more, tool, last = told.stdout.splitlines()
+    assert (no, gone) == (repr(['x = "_slimpack1"\n']), repr([line]))
+    assert more == repr([f"x = {line}"])
+    assert tool.startswith("['import sys, pickle")
+    assert last == "True"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"SLPKMOD1"], ids=["missing", "empty", "cut"])
+def test_where_the_archive_cannot_be_read_lines_are_those_of_the_stub(
+    content: bytes | None, python: Python, tmp_path: Path
+) -> None:
+    good = {"version_file.py": TREE["version_file.py"]}
+    roots = [write_tree(tmp_path / "good", good), write_tree(tmp_path / "bad", TREE)]
+    for root in roots:
+        pack_tree(root, python)
+    (roots[1] / PLACE).unlink()
+    if content is not None:
+        (roots[1] / PLACE).write_bytes(content)
+    path = roots[1] / "shapes/odd.py"
+
+    told = python.run(roots[0], "-c", f"import version_file\n{LINES}", str(path))
+
+    assert told.stderr == ""
+    assert told.stdout.splitlines()[0] == repr([path.read_text()])
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(None, "slimpack.libs/modules is missing"), (b"SLPKMOD9" + bytes(64), "no archive of packed modules")],
-    ids=["missing", "newer"],
+    [
+        (None, "slimpack.libs/modules is missing"),
+        (b"SLPKMOD9" + bytes(64), "no archive of packed modules"),
+        (b"", "slimpack.libs/modules is damaged"),
+        (b"SLPKMOD1", "slimpack.libs/modules is damaged"),
+        (b"SLPKMOD1" + bytes(64), "slimpack.libs/modules is damaged"),
+    ],
+    ids=["missing", "newer", "empty", "cut", "zeros"],
 )
 def test_without_its_archive_a_module_says_so(
     content: bytes | None, expected: str, python: Python, tmp_path: Path
@@ -505,14 +609,37 @@ def test_without_its_archive_a_module_says_so(
     root = write_tree(tmp_path, TREE)
     pack_tree(root, python)
     (root / PLACE).unlink()
-    if content:
+    if content is not None:
         (root / PLACE).write_bytes(content)
 
     told = python.run(root, "-c", "import version_file")
 
     assert told.returncode == 1
-    assert "ImportError" in told.stderr
+    assert told.stderr.splitlines()[-1].startswith("ImportError: ")
     assert expected in told.stderr
+
+
+@pytest.mark.parametrize("tier", Tier, ids=lambda tier: tier.name.lower())
+def test_an_archive_that_is_damaged_is_named_wherever_that_shows(
+    tier: Tier, python: Python, tmp_path: Path
+) -> None:
+    files = {f"m{i}.py": f"{PADDING * 8}\nX = {list(range(i, i + 999))}\n" for i in range(3)}
+    root = write_tree(tmp_path, files)
+    pack_tree(root, python, tier=tier)
+    good = (root / PLACE).read_bytes()
+    for cut in range(16, len(good), len(good) // 9):
+        (root / PLACE).write_bytes(good[:cut])
+
+        told = python.run(root, "-c", "import m1")
+
+        last = told.stderr.splitlines()[-1]
+        assert last.startswith(f"ImportError: {root / PLACE} is damaged: "), told.stderr
+    start = 16 + int.from_bytes(good[12:16], "little")
+    (root / PLACE).write_bytes(good[:start] + bytes(len(good) - start))
+
+    told = python.run(root, "-c", "import m1")
+
+    assert told.stderr.splitlines()[-1].startswith(f"ImportError: {root / PLACE} is damaged: "), told.stderr
 
 
 def test_a_function_and_its_layer_both_have_packed_modules(python: Python, tmp_path: Path) -> None:
