@@ -478,7 +478,7 @@ def _settle(job: _Job, tree: _Tree, added: Sequence[Added], *, sandbox: Path, pr
         root=sandbox / options.target.prefix,
         staged=tree.staged,
         owners={one.file.path: one.file.owner for one in tree.plan.decisions if one.keep},
-        kept={one.file.path for one in tree.plan.decisions if one.rule == plan.KEEP},
+        kept=plan.as_they_are(tree.plan, job.book),
         target=options.target,
         others={f"{SLIMPACK}/{one.path}": sandbox / one.path for one in added},
         added=sum(one.size for one in added),

@@ -191,6 +191,22 @@ def optional_libraries(plan: Plan, book: RuleBook) -> dict[str, frozenset[str]]:
     }
 
 
+def as_they_are(plan: Plan, book: RuleBook) -> dict[str, str]:
+    """Returns by path the files that are not to be packed, and who says so.
+
+    What the user keeps is not; of what a rule keeps, modules are not, since they are kept to be read as files. Shared
+    objects are loaded either way.
+    """
+    said: dict[str, str] = {}
+    for decision in plan.decisions:
+        rule = book.by_id.get(decision.rule or "")
+        if decision.rule == KEEP:
+            said[decision.file.path] = "the configuration keeps it"
+        elif rule and rule.action is Action.KEEP and decision.file.path.endswith(".py"):
+            said[decision.file.path] = "a rule keeps it"
+    return said
+
+
 def _enabled(book: RuleBook, wishes: Wishes) -> frozenset[str]:
     """Returns the ids of the rules that apply: safe ones and enabled ones, without the disabled."""
     for option, wanted in [("enable", one) for one in wishes.enable] + [

@@ -20,7 +20,7 @@ from slimpack.prices import TIERS, Touched
 from slimpack.warm import degrees
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from slimpack.fit import Form, FormName
@@ -62,8 +62,8 @@ class Room:
     """What is in it."""
     owners: Mapping[str, str]
     """Who brings each of its files."""
-    kept: Collection[str]
-    """Paths that are to stay as they are."""
+    kept: Mapping[str, str]
+    """Paths that are to stay as they are, and who says so."""
     target: Target
     """Where the bundle will run."""
     others: Mapping[str, Path]
@@ -120,6 +120,8 @@ def settle(room: Room, wanted: Compiled, packing: Pack, *, jobs: int, progress: 
     if packing != "never" and made.pycs:
         may = [path for path in compiled if room.owners[path] != APP and path not in room.kept]
         stock = examine(room.staged, root=room.root, wanted=may, bytecode=made)
+        kept = {path: room.kept[path] for path in compiled if path in room.kept}
+        stock = replace(stock, left={**stock.left, **kept})
     modules = {path: replace(one, read=path in used.read) for path, one in stock.modules.items()}
     with Packer(
         room.staged,

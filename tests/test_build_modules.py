@@ -220,7 +220,35 @@ def test_what_the_user_keeps_is_not_packed(counter: Counter) -> None:
     shop = counter.bundle(*ALL, "--keep", "units/tables.py")
 
     assert shop.files()["units/tables.py"]["decision"] == "kept"
+    assert shop.files()["units/tables.py"]["note"] == "not packed: the configuration keeps it"
     assert beside(shop) == ["units/short.py", "units/tables.py", "app.py"]
+
+
+def test_what_a_rule_keeps_is_not_packed_and_explain_says_so(counter: Counter) -> None:
+    # given a rule by which a module and data stay
+    folder = counter.shop.folder / "rules"
+    folder.mkdir()
+    (folder / "units.toml").write_text("""
+[[rule]]
+name = "configuration"
+action = "keep"
+paths = ["units/later.py", "units/data.txt"]
+reason = "It is read as text, by a name that is computed."
+examples = { match = ["units/later.py"] }
+evidence = [{ version = "1", files = 2, bytes = 9, shown = "Seen." }]
+""")
+
+    # when
+    shop = counter.bundle(*ALL, "--rules", "rules")
+
+    # then
+    assert shop.files()["units/later.py"]["decision"] == "kept"
+    assert (unzipped(shop) / "units/later.py").read_text() == UNITS["units/later.py"]
+    assert beside(shop) == ["units/later.py", "units/short.py", "app.py"]
+    told = shop.run("explain", "units/later.py", "-m", "out/app.manifest.json").out
+    assert "by units/configuration: It is read as text" in " ".join(told.split())
+    assert "not packed: a rule keeps it" in told
+    assert "units/tables.py" in packed(shop)
 
 
 def test_where_nothing_may_be_packed_what_the_handler_imports_comes_first(counter: Counter) -> None:
@@ -325,7 +353,7 @@ def room(root: Path, text: str, compiler: Path | None) -> Room:
         root=root,
         staged={"a.py": Staged(path="a.py", size=len(text), sha256="", compacted=False)},
         owners={"a.py": "a"},
-        kept=(),
+        kept={},
         target=target.make(runtime=RUNTIME),
         others={},
         added=0,
