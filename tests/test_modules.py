@@ -12,6 +12,7 @@ from packed_tree import Python, pack_tree, write_tree
 from slimpack import bytecode
 from slimpack.modules.archive import LOADER, PLACE, Module, Tier, read, stub, write
 from slimpack.modules.choose import left_alone, mentions
+from slimpack.modules.reads import readings
 from slimpack.resolve import interpreters
 
 if TYPE_CHECKING:
@@ -755,15 +756,19 @@ def test_what_is_read_as_a_file_is_left_alone(path: str, source: str, reason: st
         name.endswith("__init__.py"); ".py"; "no file.py here"; no.py
     """
     named = frozenset(mentions(text.encode()))
+    read = frozenset(readings(path, source.encode()))
 
-    assert left_alone(path, source.encode(), mentioned=named, executable=False) == reason
+    assert left_alone(path, source.encode(), mentioned=named, read=read, executable=False) == reason
 
 
 def test_a_program_with_execute_bits_is_left_alone() -> None:
     source = f"#!/usr/bin/env python\n{PADDING}".encode()
 
-    assert left_alone("a/b.py", source, mentioned=frozenset(), executable=True) == "it is a program"
-    assert left_alone("a/b.py", source, mentioned=frozenset(), executable=False) is None
+    def left(*, executable: bool) -> str | None:
+        return left_alone("a/b.py", source, mentioned=frozenset(), read=frozenset(), executable=executable)
+
+    assert left(executable=True) == "it is a program"
+    assert left(executable=False) is None
 
 
 @pytest.mark.parametrize("compiled", [True, False])

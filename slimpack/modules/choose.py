@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from slimpack.modules.reads import is_read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,14 +18,6 @@ _MENTION = re.compile(rb"""["'/\\}]((?:[\w.-]+/)*[A-Za-z_]\w*\.py)["']""")
 
 _ALWAYS_MENTIONED = {"__init__.py"}
 """Names that stand in strings to find packages, not to read their files."""
-
-_READS_ITSELF = re.compile(
-    rb"""\b(?:open|open_code|getsize|getmtime|run_path)\(\s*__file__\b
-    |\bPath\(\s*__file__\s*\)(?:\.resolve\(\)|\.absolute\(\))?\.(?:open|read_text|read_bytes|stat)\(
-    """,
-    re.VERBOSE,
-)
-"""Code that opens its own file."""
 
 _TEMPLATES = re.compile(r"(\w+_)?(templates?|skeletons?)")
 """Folders with files to be filled in and written elsewhere."""
@@ -39,13 +33,16 @@ def mentions(source: bytes) -> Iterator[str]:
         yield name.decode("ascii", "ignore")
 
 
-def left_alone(path: str, source: bytes, *, mentioned: frozenset[str], executable: bool) -> str | None:
+def left_alone(
+    path: str, source: bytes, *, mentioned: frozenset[str], read: frozenset[str], executable: bool
+) -> str | None:
     """Returns why a module cannot be packed; None if it can.
 
     Args:
         path: Its place in the installed tree.
         source: The file.
         mentioned: The Python files that all kept sources name in strings.
+        read: What ``readings`` has found in all of them.
         executable: Whether any execute bit is set.
     """
     *folders, name = path.split("/")
@@ -59,8 +56,10 @@ def left_alone(path: str, source: bytes, *, mentioned: frozenset[str], executabl
         return "it is a program"
     if any(_TEMPLATES.fullmatch(folder) for folder in folders):
         return "it is a template"
-    if _READS_ITSELF.search(source):
+    if path in read:
         return "it reads its own file"
+    if is_read(path, read):
+        return "a kept module reads the files of its folder"
     if name not in _ALWAYS_MENTIONED and not mentioned.isdisjoint(_ends(folders, name)):
         return "a kept module names its file"
     return None

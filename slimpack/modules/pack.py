@@ -13,6 +13,7 @@ from slimpack.model import Addition, PackedFile
 from slimpack.modules import archive
 from slimpack.modules.archive import LOADER, PLACE, Module, Tier, shares, stub, write
 from slimpack.modules.choose import left_alone, mentions
+from slimpack.modules.reads import readings
 from slimpack.output import writing
 
 if TYPE_CHECKING:
@@ -75,12 +76,13 @@ def examine(staged: Mapping[str, Staged], *, root: Path, wanted: Iterable[str], 
     with writing(root):
         sources = {path: (root / path).read_bytes() for path in staged if path.endswith(".py")}
     named = frozenset(name for source in sources.values() for name in mentions(source))
+    read = frozenset(one for path, source in sources.items() for one in readings(path, source))
     left: dict[str, str] = {}
     modules: dict[str, Module] = {}
     for path in wanted:
         source = sources[path]
         executable = bool((root / path).stat().st_mode & 0o111)
-        if reason := left_alone(path, source, mentioned=named, executable=executable):
+        if reason := left_alone(path, source, mentioned=named, read=read, executable=executable):
             left[path] = reason
         elif path in bytecode.pycs:
             modules[path] = Module(path=path, source=source, code=bytecode.pycs[path][HEADER:])
