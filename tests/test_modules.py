@@ -528,6 +528,29 @@ def test_modules_beside_a_program_do_not_take_the_places_of_those_of_python(
     assert {"_slimpack1"} <= set(added) <= {"_slimpack1", "__future__", "_struct", "mmap", "zlib", "_lzma"}
 
 
+LAZY = """
+import importlib.util, sys
+for name in [one for one in sys.modules if one in {"linecache", "traceback"}]:
+    del sys.modules[name]
+spec = importlib.util.find_spec("linecache")
+spec.loader = importlib.util.LazyLoader(spec.loader)
+sys.modules["linecache"] = linecache = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(linecache)
+import version_file, space.one
+print(type(linecache) is type(sys), linecache.getline(version_file.__file__, 1).strip())
+"""
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_a_module_that_is_to_be_imported_when_it_is_used_is_not_woken(python: Python, tmp_path: Path) -> None:
+    root = write_tree(tmp_path, TREE)
+    pack_tree(root, python)
+
+    told = python.run(root, "-W", "ignore", "-c", LAZY)
+
+    assert told.stdout == "False __version__ = '1.2'\n", told.stderr
+
+
 def test_a_program_with_a_module_named_like_one_of_python_is_run_by_its_path(
     python: Python, tmp_path: Path
 ) -> None:
@@ -782,6 +805,30 @@ def test_what_the_target_cannot_compile_stays_as_it_is(
     assert (root / "old.py").read_text().startswith("print 'old'")
     assert (root / "new.py").read_bytes() == stub(Module(path="new.py", source=b"x", code=b""))
     assert list(outcome.packed) == ["new.py"]
+
+
+SELF_READING = {
+    "plugins/__init__.py": f"""from pathlib import Path
+HERE = Path(__file__).resolve().parent
+NAMES = [one.name for one in sorted(HERE.glob("*.py")) if "# a plugin" in one.read_text()]
+{PADDING}""",
+    "plugins/one.py": f"# a plugin\n{PADDING}",
+    "plugins/two.py": f"X = 1\n{PADDING}",
+    "own.py": f"import os\nSOURCE = os.path.abspath(__file__)\nLINES = len(open(SOURCE).readlines())\n{PADDING}",
+    "other.py": f"import own, plugins\nprint(own.LINES, plugins.NAMES)\n{PADDING}",
+}
+
+
+def test_modules_that_read_themselves_or_their_folder_find_there_what_they_do_in_plain_trees(
+    python: Python, tmp_path: Path
+) -> None:
+    root = write_tree(tmp_path, SELF_READING)
+    plain = python.run(root, "-c", "import other")
+
+    packed = pack_tree(root, python)
+
+    assert set(packed.packed) == {"other.py"}
+    assert python.run(root, "-c", "import other").stdout == plain.stdout == "11 ['__init__.py', 'one.py']\n"
 
 
 def test_the_same_tree_packs_to_the_same_bytes(python: Python, tmp_path: Path) -> None:

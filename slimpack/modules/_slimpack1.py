@@ -146,7 +146,7 @@ def run(name: str, namespace: dict[str, Any], local: dict[str, Any]) -> None:
 
 def run_linecache(namespace: dict[str, Any]) -> None:
     """Executes ``linecache`` in its globals, and teaches it: its code is but a call of this."""
-    code = _plain_get_code(namespace["__loader__"], "linecache")
+    code = _plain_get_code(namespace["__spec__"].loader, "linecache")
     _call_with_frames_removed(exec, code, namespace)
     _teach_linecache()
 
@@ -210,10 +210,14 @@ def _find(path: str) -> tuple[Archive, str] | None:
 def _get_code(self: _Loader, fullname: str) -> CodeType | None:
     path = self.get_filename(fullname)
     found = _find(path)
-    if _plain_updatecache is None and not _teach_linecache() and fullname == "linecache" and found is None:
-        module = sys.modules.get(fullname)
-        if getattr(getattr(module, "__spec__", None), "loader", None) is self:  # it is being imported
-            return compile('__import__("_slimpack1").run_linecache(globals())', _HIDDEN, "exec")
+    if (
+        _plain_updatecache is None
+        and not _teach_linecache()
+        and fullname == "linecache"
+        and found is None
+        and getattr(_linecache().get("__spec__"), "loader", None) is self  # it is being imported
+    ):
+        return compile('__import__("_slimpack1").run_linecache(globals())', _HIDDEN, "exec")
     if found is None or type(self).source_to_code is not _Loader.source_to_code:
         return _plain_get_code(self, fullname)  # the second: it makes code of its own from the source
     return _load(*found, path)
@@ -227,18 +231,24 @@ def _get_data(self: _Loader, path: str) -> bytes:
 def _teach_linecache() -> bool:
     """Lets ``linecache`` find sources in archives if somebody has imported it; returns whether that is so."""
     global _plain_updatecache
-    linecache: Any = sys.modules.get("linecache")
-    plain = getattr(linecache, "updatecache", None)
+    namespace = _linecache()
+    plain = namespace.get("updatecache")
     if plain is not None and plain is not _updatecache:
-        _plain_updatecache, linecache.updatecache = plain, _updatecache
+        _plain_updatecache, namespace["updatecache"] = plain, _updatecache
     return plain is not None
+
+
+def _linecache() -> dict[str, Any]:
+    """Returns the globals of ``linecache``, as far as there are any: a lazy module would be loaded for an attribute."""
+    module = sys.modules.get("linecache")
+    return {} if module is None else object.__getattribute__(module, "__dict__")
 
 
 def _updatecache(filename: str, module_globals: dict[str, Any] | None = None) -> list[str]:
     lines: list[str] = _plain_updatecache(filename, module_globals)
     if len(lines) == 1 and (name := _stubbed(lines[0])):
         try:
-            cache = sys.modules["linecache"].cache
+            cache = _linecache()["cache"]
             size, time, _, path = cache[filename]
             text = _external.decode_source(_tree(path, name).source(name))
         except Exception:  # noqa: BLE001 -- whoever formats a traceback wants no other error
