@@ -204,7 +204,8 @@ class FitRecord:
     room: Size
     """Bytes to stay below."""
     milliseconds: float
-    """What a cold start is expected to take for all of them; what every form costs alike is not in it."""
+    """What a cold start is expected to take for all modules and shared objects of the bundle, those too that could have
+    no other form; what every form costs alike is not in it."""
     choices: tuple[ChoiceRecord, ...]
     """Sorted by path; what could have no other form is not in it."""
 

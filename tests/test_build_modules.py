@@ -337,6 +337,28 @@ def test_what_no_run_has_used_goes_if_one_insists_and_is_told(counter: Counter) 
     assert shop.build("--source", "app", *profile, "--drop-cold", "--no-verify").code == 2
 
 
+def test_explained_is_what_is_asked_for_and_whose_milliseconds_are_shown(counter: Counter) -> None:
+    shop = counter.bundle("--bytecode", "auto")
+    manifest = ("-m", "out/app.manifest.json")
+
+    whole, part = (shop.run("explain", "--fit", *some, *manifest) for some in ((), ("units/t*",)))
+    data = shop.run("explain", "--fit", "units/t*", "--json", *manifest)
+    nothing = [shop.run("explain", "--fit", "nix/**", *some, *manifest) for some in ((), ("--json",))]
+
+    expected = "all modules and shared objects of the bundle are expected to take"
+    assert all(expected in " ".join(one.out.split()) for one in (whole, part))
+    assert "Shown: 1 of the 7 that could have another form" in " ".join(part.out.split())
+    assert "Shown:" not in whole.out
+    assert "units/tables.py" in part.out
+    assert "units/lazy.py" not in part.out
+    assert [one["path"] for one in json.loads(data.out)["choices"]] == ["units/tables.py"]
+    for one in nothing:
+        assert (one.code, one.out) == (2, "")
+        assert "'nix/**' matches no file of the bundle that could have another form" in " ".join(
+            one.err.split()
+        )
+
+
 class Silent:
     def phase(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002 -- nobody is told
         return nullcontext()

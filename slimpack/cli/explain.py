@@ -36,7 +36,7 @@ def explain(path: str | None, manifest_path: Path | None, *, fit: bool, as_json:
     manifest_path = manifest_path or find_manifest(Path("dist"))
     manifest = read_manifest(manifest_path)
     if fit:
-        _explain_fit(manifest, path, as_json=as_json)
+        _explain_fit(manifest, path, where=str(manifest_path), as_json=as_json)
         return
     if path is None:
         raise UsageError("there is no path", where="PATH", fix="Name a file of the bundle, or use --fit.")
@@ -56,7 +56,7 @@ def explain(path: str | None, manifest_path: Path | None, *, fit: bool, as_json:
         show(explanation(manifest, files, width=width(), color=color()))
 
 
-def _explain_fit(manifest: Manifest, path: str | None, *, as_json: bool) -> None:
+def _explain_fit(manifest: Manifest, path: str | None, *, where: str, as_json: bool) -> None:
     """Shows the forms of all modules and shared objects, or of some."""
     from slimpack.manifest import as_plain
     from slimpack.report.fit import fitted
@@ -68,12 +68,18 @@ def _explain_fit(manifest: Manifest, path: str | None, *, as_json: bool) -> None
             where="--fit",
             fix="Build it with --bytecode or --pack auto.",
         )
-    chosen = manifest.fit
+    chosen, some = manifest.fit, None
     if path is not None:
         wanted = patterns([path], where="PATH")
         some = tuple(one for one in chosen.choices if one.path == path or wanted.match_file(one.path))
-        chosen = replace(chosen, choices=some)
+        if not some:
+            raise UsageError(
+                f"{path!r} matches no file of the bundle that could have another form",
+                where=where,
+                fix="Give the path of a module or a shared object, or a gitignore-style pattern.",
+            )
     if as_json:
-        show_json(json.dumps(as_plain(chosen), indent=1) + "\n")
+        part = chosen if some is None else replace(chosen, choices=some)
+        show_json(json.dumps(as_plain(part), indent=1) + "\n")
     else:
-        show(fitted(chosen, manifest.totals.size_after, width=width(), color=color()))
+        show(fitted(chosen, manifest.totals.size_after, shown=some, width=width(), color=color()))

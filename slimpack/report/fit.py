@@ -35,23 +35,29 @@ _WORDS: dict[FormName, str] = {
 """Forms in words."""
 
 
-def fitted(record: FitRecord, size: int, *, width: int, color: bool) -> str:
+def fitted(
+    record: FitRecord, size: int, *, shown: Sequence[ChoiceRecord] | None = None, width: int, color: bool
+) -> str:
     """Returns which forms modules and shared objects got, what that takes more than the smallest, and what it saves.
 
     Args:
-        record: How they were chosen, or a part of that.
+        record: How they were chosen.
         size: Bytes of the bundle.
+        shown: Which of the choices to show; None for all.
         width: Columns.
         color: Whether ANSI colours may be used.
     """
     expected = duration(record.milliseconds / 1000)
+    choices = record.choices if shown is None else shown
+    part = f"Shown: {len(choices):,} of the {len(record.choices):,} that could have another form"
     return render(
         Text(
-            f"{mebibytes(size)} of {mebibytes(record.room)} used; what can have several forms is expected to take "
-            f"{expected} of a start, judged by {safe(record.usage)}"
+            f"{mebibytes(size)} of {mebibytes(record.room)} used; all modules and shared objects of the bundle are "
+            f"expected to take {expected} of a start, judged by {safe(record.usage)}"
         ),
-        _by_form(record.choices, width),
-        _largest(record.choices, width) if record.choices else None,
+        Text(part) if shown is not None else None,
+        _by_form(choices, width),
+        _largest(choices, width) if choices else None,
         width=width,
         color=color,
     )
