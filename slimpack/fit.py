@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,11 @@ _COARSE = 2**20
 _POINTS = 1024
 """Combinations of large parts that are kept, the quickest of each size."""
 
+_MARGIN = 2**20
+"""Bytes of the room that stay free where that is possible: another release of a package may be larger."""
+
+_MARGIN_SHARE = 64
+"""Of less room than so many margins, so small a share stays free."""
 
 FormName = Literal["plain", "compiled", "raw", "hot", "cold", "warm", "packed", "dense"]
 """As it came. Of a module: with bytecode beside it; packed, its code as it is, packed quickly, or packed well.
@@ -40,7 +46,7 @@ class Form:
     size: int
     """Bytes that the part takes in the bundle."""
     cost: float
-    """Milliseconds that a cold start is expected to take for it."""
+    """Milliseconds that a cold start is expected to take for it, and a hair that settles ties."""
     degree: int = 0
     """Tells forms of one name apart."""
 
@@ -53,6 +59,16 @@ class Part:
     """Place in the installed tree."""
     forms: tuple[Form, ...]
     """At least one; of equals the first is taken, so the one that changes least comes first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """What there is to choose from if some kinds of packing are left out, or none."""
+
+    parts: tuple[Part, ...]
+    """In any order, each path once; the same paths in each way."""
+    extra: int = 0
+    """Bytes that come with it, whatever is chosen: of what unpacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +138,7 @@ def fit(parts: Iterable[Part], *, room: int) -> Fit:
         count = bisect_right(sizes, room - base_size - point.size) - 1
         return base_cost + point.cost - saved[count], base_size + point.size + sizes[count], count
 
-    points = _combined(large)
+    points = _combined(tuple(large))
     within = [point for point in points if base_size + point.size <= room]
     best = min(within, key=lambda point: whole(point)[:2]) if within else points[0]
     cost, size, count = whole(best) if within else (base_cost + best.cost, base_size + best.size, 0)
@@ -130,6 +146,42 @@ def fit(parts: Iterable[Part], *, room: int) -> Fit:
     forms |= {step.path: step.form for step in steps[:count]}
     forms |= zip((one.path for one in large), _chosen(best), strict=True)
     return Fit(forms=forms, size=size, cost=cost, fits=bool(within))
+
+
+def spend(ways: Sequence[Way], *, room: int, denser: Sequence[Way] = ()) -> Fit:
+    """Returns the forms with which the parts fit and a start is expected to take least, by any of several ways.
+
+    A margin stays free as far as the smallest choice leaves one. More room never makes a start slower.
+
+    Args:
+        ways: At least one.
+        room: Bytes that the parts may take together, with what comes with them.
+        denser: Ways to be smaller still that nobody wants without need. They are taken where nothing else fits, and
+            in more room as long as nothing else is as quick.
+    """
+    chosen = _by_one_way(ways, room)
+    if denser:
+        # Where something else just fits, it may be much slower than what they made of one byte less.
+        less = _by_one_way(denser, min(room, _least(ways) - 1))
+        if not chosen.fits or (less.fits and less.cost < chosen.cost):
+            return less
+    return chosen
+
+
+def _by_one_way(ways: Sequence[Way], room: int) -> Fit:
+    """Returns the quickest that there is by one of the ways, the smallest if nothing fits."""
+    free = min(_MARGIN, max(0, room) // _MARGIN_SHARE)
+    spent = max(room - free, min(room, _least(ways)))
+    found = [(fit(way.parts, room=spent - way.extra), way.extra) for way in ways]
+    fitting = [(one, extra) for one, extra in found if one.fits]
+    if fitting:
+        return min(fitting, key=lambda pair: (pair[0].cost, pair[0].size + pair[1]))[0]
+    return min(found, key=lambda pair: (pair[0].size + pair[1], pair[0].cost))[0]
+
+
+def _least(ways: Sequence[Way]) -> int:
+    """Returns the fewest bytes that there can be by any of the ways."""
+    return min(way.extra + sum(min(form.size for form in one.forms) for one in way.parts) for way in ways)
 
 
 def _spread(part: Part) -> int:
@@ -166,7 +218,10 @@ def _steps(path: str, hull: Sequence[Form]) -> Iterator[_Step]:
         yield _Step(path=path, form=other, size=other.size - one.size, saved=one.cost - other.cost)
 
 
-def _combined(parts: Sequence[Part]) -> list[_Point]:
+@lru_cache(
+    maxsize=4
+)  # the same large parts are asked about with more room or less, and beside other small ones
+def _combined(parts: tuple[Part, ...]) -> Sequence[_Point]:
     """Returns combinations of the parts' forms, ascending in bytes and descending in cost, the smallest always."""
     points = [_Point(size=0, cost=0.0)]
     for part in parts:

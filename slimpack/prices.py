@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TIERS: dict[FormName, Tier] = {"raw": Tier.RAW, "hot": Tier.HOT, "cold": Tier.COLD}
 """The packed forms of modules."""
 
+LIBRARY_FORMS: tuple[FormName, ...] = ("warm", "packed", "dense")
+"""Those of shared objects; the last is wanted by nobody without need."""
+
 _COMPILING = 130e-6
 """Milliseconds to compile a byte of source."""
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from slimpack import findings, prices, usage
 from slimpack.bytecode import Bytecode, compile_all, home, place
 from slimpack.elf.layout import EM_AARCH64, EM_X86_64, LARGEST_PAGES
 from slimpack.elf.pack import block_size_of
-from slimpack.fit import Fit, Part, fit
+from slimpack.fit import Fit, Part, Way, fit, spend
 from slimpack.manifest import BytecodeRecord, ChoiceRecord, FitRecord
 from slimpack.model import APP, Addition
 from slimpack.modules.archive import LOADER
 from slimpack.modules.pack import LOADER_FILE, Outcome, Stock, examine, pack, put
 from slimpack.output import writing
 from slimpack.packing import LARGE, Packer, Wanted, pager
-from slimpack.prices import TIERS, Touched
+from slimpack.prices import LIBRARY_FORMS, TIERS, Touched
 from slimpack.warm import degrees
 
 if TYPE_CHECKING:
@@ -42,11 +43,8 @@ RULE = "bytecode"
 _NOT_IMPORTED = (".dist-info/", ".data/")
 """Ends of folders whose files nobody imports."""
 
-_MARGIN = 2**20
-"""Bytes below the limit that are left free if all else fits: another release of a package may be larger."""
-
 _ROUNDS = 6
-"""How often it is tried to come below the limit where modules turn out larger than expected."""
+"""Tries to come below the limit where modules turn out larger than expected; the last takes the smallest choice."""
 
 _NEEDED = 0.5
 """Share of starts from which on a module counts as hot."""
@@ -224,8 +222,8 @@ class _Work:
         What packing brings is known once it is done. So the best choice by what is expected is looked at more closely,
         until it holds.
         """
-        outcome, over = Outcome(), 0
-        for _ in range(_ROUNDS):
+        over = 0
+        for left in reversed(range(_ROUNDS)):
             chosen = self._fitted(over)
             while new := self._unknown(chosen):
                 with self.progress.phase("packing shared objects"):
@@ -235,8 +233,8 @@ class _Work:
             more = self._size(chosen, outcome) - self._limit()
             if more <= 0 or not chosen.fits or not outcome.packed:
                 break
-            over += more
-        return chosen, outcome
+            over += more if left > 1 else self._limit()
+        return replace(chosen, fits=more <= 0), outcome
 
     def libraries(self, chosen: Fit) -> list[Wanted]:
         """Returns which of the shared objects are packed, and how."""
@@ -263,40 +261,65 @@ class _Work:
         Args:
             over: Bytes that modules have turned out to take more than expected.
         """
-        parts = list(self.parts(dense=False))
-        quickest = fit(parts, room=2**63)
-        fixed = self._fixed(quickest)
-        if not _packs(quickest) and quickest.size + fixed <= self._limit():
+        ways = self._ways(over, dense=False)
+        room = self._limit() - self._fixed()
+        quickest = fit(ways[0].parts, room=2**63)
+        if not ways[0].extra and quickest.size <= room:
             return quickest
-        room = self._limit() - fixed - over - self._overhead()
-        chosen = fit(parts, room=room - _MARGIN)
-        if not chosen.fits:
-            chosen = fit(parts, room=room)
-        # Packing takes long: it is not done twice unless all is known of the first time, and does not do.
-        if not chosen.fits and self.packing == "auto" and not self._unknown(chosen):
-            chosen = fit(self.parts(dense=True), room=room)
+        chosen = self._spent(ways, over, room)
+        if over and not chosen.fits:
+            # what a larger choice has taken more than expected, the smallest need not
+            return self._spent(self._ways(0, dense=False), 0, -1)
         return chosen
+
+    def _spent(self, ways: Sequence[Way], over: int, room: int) -> Fit:
+        """Returns the best choice by some ways, or by denser ones if they are wanted."""
+        chosen = spend(ways, room=room)
+        # Packing takes long: it is not done twice unless all is known of the first time, and does not do.
+        if self.packing == "auto" and not self._unknown(chosen):
+            chosen = spend(ways, room=room, denser=self._ways(over, dense=True))
+        return chosen
+
+    def _ways(self, over: int, *, dense: bool) -> list[Way]:
+        """Returns what there is to choose from, with what unpacks it: first if nothing is packed, where that may be."""
+        parts = list(self.parts(dense=dense))
+        ways: list[Way] = []
+        for modules, libraries in product((False, True), repeat=2):
+            left_out = {*(() if modules else TIERS), *(() if libraries else LIBRARY_FORMS)}
+            some = tuple(
+                replace(part, forms=tuple(form for form in part.forms if form.name not in left_out))
+                for part in parts
+            )
+            names = {form.name for part in some for form in part.forms}
+            extra = (self._loader() + over if names & set(TIERS) else 0) + (
+                self._pager() if names & set(LIBRARY_FORMS) else 0
+            )
+            way = Way(parts=some, extra=extra)
+            if all(part.forms for part in some) and way not in ways:
+                ways.append(way)
+        return ways
 
     def _limit(self) -> int:
         """Returns the most bytes that the bundle may have."""
         return self.room.target.room - 1
 
-    def _fixed(self, chosen: Fit) -> int:
+    def _fixed(self) -> int:
         """Returns the bytes of all that there is nothing to choose about."""
-        return self.room.added + sum(
-            one.size for path, one in self.room.staged.items() if path not in chosen.forms
-        )
+        parts = {*self.sources, *(one.path for one in self.packer.candidates)}
+        return self.room.added + sum(one.size for path, one in self.room.staged.items() if path not in parts)
 
-    def _overhead(self) -> int:
-        """Returns the bytes that come with packing: the pager, and the loader of modules with its bytecode."""
-        loader = LOADER_FILE.stat().st_size + len(self.made.pycs.get(LOADER, b"")) if self.modules else 0
-        return loader + (len(pager(self.room.target).content or b"") if self.packer.candidates else 0)
+    def _loader(self) -> int:
+        """Returns the bytes of what loads packed modules, with its bytecode."""
+        return LOADER_FILE.stat().st_size + len(self.made.pycs.get(LOADER, b""))
+
+    def _pager(self) -> int:
+        """Returns the bytes of what loads the packed parts of shared objects."""
+        return len(pager(self.room.target).content or b"")
 
     def _size(self, chosen: Fit, outcome: Outcome) -> int:
         """Returns the bytes that the bundle has with a choice."""
         forms = (form.size for path, form in chosen.forms.items() if path not in outcome.packed)
-        libraries = len(pager(self.room.target).content or b"") if self.libraries(chosen) else 0
-        return self._fixed(chosen) + sum(forms) + outcome.size + libraries
+        return self._fixed() + sum(forms) + outcome.size + (self._pager() if self.libraries(chosen) else 0)
 
     def _unknown(self, chosen: Fit) -> list[Wanted]:
         """Returns which shared objects of a choice have to be packed to know more: large ones one after another."""
@@ -347,7 +370,6 @@ class _Work:
         if self.packing == "never":
             return prices.as_it_is(one.size)
         touched = self._touched(one.path)
-        names: tuple[FormName, ...] = ("warm", "packed", "dense")
         forms: list[tuple[FormName, int]] = [("warm", number) for number in range(len(touched.degrees))]
         forms += (("packed", 0), ("dense", 0))
         tried = {form: self.packer.results.get(self._as_wanted(one.path, *form)) for form in forms}
@@ -359,7 +381,7 @@ class _Work:
             touched=touched,
             allowed=(
                 *(("plain",) if self.packing == "auto" else ()),
-                *names[: len(names) if dense else -1],
+                *LIBRARY_FORMS[: None if dense else -1],
             ),
         )
 

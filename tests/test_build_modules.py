@@ -10,6 +10,7 @@ import sys
 import zipfile
 from contextlib import nullcontext
 from copy import copy
+from dataclasses import replace
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from shop import RUNTIME, Shop, write_wheel
 
-from slimpack import target
+from slimpack import prices, target
 from slimpack.bytecode import HEADER, place
 from slimpack.model import Staged
 from slimpack.modules.archive import LOADER, PLACE, read
 from slimpack.modules.reach import reached
-from slimpack.settle import Room, settle
+from slimpack.prices import Ratios
+from slimpack.settle import Room, Settled, settle
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from types import CodeType
 
     from shop import Done
+
+    from slimpack.modules.archive import Module
 
 PYTHON = (sys.version_info[0], sys.version_info[1])
 if f"python{PYTHON[0]}.{PYTHON[1]}" != RUNTIME:
@@ -272,6 +277,23 @@ def test_where_nothing_may_be_packed_what_the_handler_imports_comes_first(counte
     assert not [one for one in second.manifest()["findings"] if one["code"] == "SLP114"]
 
 
+def test_a_larger_limit_never_makes_a_slower_start_and_what_can_fit_does(counter: Counter) -> None:
+    # given limits from the smallest that packing comes below to one that all fits in
+    options = ("--bytecode", "auto", "--handler", "app.handler", "--max-size")
+    least, most = counter.size(*options, str(counter.size(*ALL))), counter.size("--bytecode", "auto")
+    limits = [least + 1, *range(least + 200, most, (most - least) // 8), most, most + 1]
+
+    # when
+    found = [counter.bundle(*options, str(limit)).manifest() for limit in limits]
+
+    # then
+    assert all(one["totals"]["size_after"] < limit for one, limit in zip(found, limits, strict=True))
+    expected = [one["fit"]["milliseconds"] for one in found]
+    assert expected == sorted(expected, reverse=True)
+    assert expected[0] > expected[-1]
+    assert {one["form"] for one in found[-1]["fit"]["choices"]} == {"compiled"}
+
+
 def test_where_there_is_no_room_for_any_bytecode_the_build_says_so(counter: Counter) -> None:
     plain = counter.size("--bytecode", "none", "--pack", "all")
 
@@ -392,6 +414,72 @@ def test_where_nothing_can_be_packed_bytecode_lies_beside(tmp_path: Path) -> Non
     assert [one.path for one in settled.additions] == [place("a.py", PYTHON)]
     assert settled.staged["a.py"].packed is None
     assert settled.findings == ()
+
+
+def built(root: Path, limit: int, functions: Sequence[int]) -> tuple[int, Settled]:
+    """Returns the bytes of a bundle of modules with so many functions, and how they were settled."""
+    root.mkdir()
+    staged = {}
+    for number, many in enumerate(functions):
+        text = long(f"NAME = {number}", many)
+        (root / f"m{number}.py").write_text(text)
+        staged[f"m{number}.py"] = Staged(path=f"m{number}.py", size=len(text), sha256="", compacted=False)
+    some = replace(
+        room(root, "", Path(sys.executable)),
+        staged=staged,
+        owners=dict.fromkeys(staged, "m"),
+        target=target.make(runtime=RUNTIME, size_limit=limit),
+    )
+    settled = settle(some, "auto", "auto", jobs=1, progress=Silent())
+    added = sum(len(one.content or b"") for one in settled.additions)
+    return sum(one.size for one in settled.staged.values()) + added, settled
+
+
+def test_no_more_is_left_free_for_a_larger_limit_than_it_is_larger(tmp_path: Path) -> None:
+    # given modules of which one form is smaller than another by more than a megabyte
+    functions = [1000] * 8
+    least, _ = built(tmp_path / "least", 1000, functions)
+
+    # when
+    found = [built(tmp_path / str(more), least + more, functions) for more in (900_000, 1_100_000)]
+
+    # then
+    little, much = (settled.fit.milliseconds for _, settled in found if settled.fit)
+    assert little >= much
+    assert found[0][0] < least + 900_000
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_where_the_archive_is_larger_than_expected_what_can_fit_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    # given modules that are expected to become smaller than they do
+    honest = prices.ratios
+
+    def lie(modules: Sequence[Module]) -> Ratios:
+        told = honest(modules)
+        return Ratios(
+            code={tier: ratio * share for tier, ratio in told.code.items()},
+            source={read: ratio * share for read, ratio in told.source.items()},
+        )
+
+    monkeypatch.setattr(prices, "ratios", lie)
+
+    def size(limit: int) -> tuple[int, str]:
+        """Returns the bytes that a build with a limit has, and what it says of itself."""
+        taken, settled = built(tmp_path / str(limit), limit, [40 * number for number in range(8)])
+        return taken, settled.bytecode.reason if settled.bytecode else ""
+
+    # when
+    least, reason = size(1000)
+
+    # then
+    assert least > 1000
+    assert "over its limit" in reason
+    for limit in (least + 1, least + 100, least + 2000, least + 20_000):
+        taken, reason = size(limit)
+        assert taken < limit
+        assert "over its limit" not in reason
 
 
 def test_without_an_interpreter_there_is_no_bytecode_and_the_build_says_so(tmp_path: Path) -> None:

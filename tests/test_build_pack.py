@@ -171,6 +171,24 @@ def test_what_others_take_of_the_limit_is_left_to_them(coded: Shop) -> None:
     assert "--reserve" in nothing.err
 
 
+def test_where_nothing_is_packed_no_room_is_left_for_what_unpacks(coded: Shop, make_wheel: MakeWheel) -> None:
+    # given libraries that could be packed, modules, and a limit that all but comes below
+    module = "".join(f"def f{i}(x):\n    return x + {i}\n\n" for i in range(50))
+    coded.stock(make_wheel("more", "1.0", {f"more/m{number}.py": module for number in range(20)}))
+    coded.require("big", "more")
+    options = ("--pack", "never", "--bytecode", "auto")
+    coded.build(*options)
+    size = coded.manifest()["totals"]["size_after"]
+
+    # when
+    coded.build(*options, "--max-size", str(size))
+
+    # then
+    taken = coded.manifest()["totals"]["size_after"]
+    code = max(one["size_after"] for path, one in coded.files().items() if path.endswith(".pyc"))
+    assert size - size // 64 - 2 * code < taken < size
+
+
 def test_a_profile_of_another_runtime_is_refused(coded: Shop) -> None:
     (coded.folder / "bad.json").write_text("{}")
 

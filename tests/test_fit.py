@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimpack import fit as module
-from slimpack.fit import Fit, Form, FormName, Part, fit
+from slimpack.fit import Fit, Form, FormName, Part, Way, fit, spend
 
 MEGABYTE = 10**6
 
@@ -97,6 +98,100 @@ def test_of_large_parts_the_best_is_found_and_of_small_ones_no_more_than_a_step_
     small = [one for one in some if module._spread(one) < module._COARSE]
     step = max((form.cost for one in small for form in one.forms), default=0.0)
     assert best - 1e-9 <= found.cost <= best + step + 1e-9
+
+
+@st.composite
+def ways(draw: st.DrawFn) -> tuple[list[Way], list[Way]]:
+    """Parts with all their forms and with the first of them only, and the same where each can be smaller still."""
+    some, extra = draw(parts()), draw(sizes)
+    first = Way(parts=tuple(replace(one, forms=one.forms[:1]) for one in some))
+    denser = tuple(
+        replace(
+            one, forms=(*one.forms, Form(name="dense", size=smallest((one,)) * 9 // 10, cost=draw(costs)))
+        )
+        for one in some
+    )
+    return [first, Way(parts=some, extra=extra)], [first, Way(parts=denser, extra=extra)]
+
+
+def least(some: list[Way]) -> int:
+    return min(smallest(way.parts) + way.extra for way in some)
+
+
+def near(some: list[Way]) -> st.SearchStrategy[int]:
+    """Rooms of any size, and those about which the smallest begins to fit, with its margin or without."""
+    begins = least(some)
+    edges = st.sampled_from([begins, begins + 2**20, begins * 64 // 63])
+    return rooms | st.builds(int.__add__, edges, st.integers(-3, 3))
+
+
+@given(st.data(), ways(), st.booleans())
+@settings(max_examples=600, deadline=None)
+def test_by_several_ways_more_room_never_makes_a_start_slower_and_what_can_fit_does(
+    data: st.DataObject, made: tuple[list[Way], list[Way]], may_be_denser: bool
+) -> None:
+    some, denser = made if may_be_denser else (made[0], [])
+    every = [*some, *denser]
+    little, much = sorted((data.draw(near(some)), data.draw(near(every))))
+
+    found = {room: spend(some, room=room, denser=denser) for room in (little, much)}
+
+    if found[little].fits:
+        assert found[much].cost <= found[little].cost + 1e-9
+    for room, one in found.items():
+        assert one.fits == (least(every) <= room)
+        taken = min(
+            one.size + way.extra
+            for way in every
+            if all(one.forms[part.path] in part.forms for part in way.parts)
+        )
+        assert taken <= (room if one.fits else least(every))
+        free = min(2**20, max(0, room) // 64)
+        if least(some) <= room - free:
+            assert taken <= room - free
+
+
+def test_one_byte_more_does_not_take_the_margin_away() -> None:
+    megabyte = 2**20
+    part = Part(
+        path="a",
+        forms=(
+            Form(name="plain", size=80 * megabyte, cost=0.0),
+            Form(name="packed", size=79 * megabyte + 1000, cost=9.0),
+        ),
+    )
+
+    smallest, plain = 79 * megabyte + 1000, 80 * megabyte
+    for room in (smallest - 1, smallest, plain, smallest + megabyte, plain + megabyte - 1):
+        found = spend([Way(parts=(part,))], room=room)
+        assert (found.fits, found.cost) == (room >= smallest, 9.0)
+    assert spend([Way(parts=(part,))], room=plain + megabyte).cost == 0.0
+
+
+def test_what_comes_with_packing_counts_only_where_something_is_packed() -> None:
+    plain, packed = Form(name="plain", size=1000, cost=1.0), Form(name="packed", size=900, cost=2.0)
+    some = [
+        Way(parts=(Part(path="a", forms=(plain,)),)),
+        Way(parts=(Part(path="a", forms=(packed,)),), extra=500),
+    ]
+
+    assert spend(some, room=1000).forms == {"a": plain}
+    assert spend(some, room=1000).fits
+
+
+def test_what_nobody_wants_without_need_is_taken_until_something_else_is_as_quick() -> None:
+    # given a library that few need, which can make room for modules if it is packed more densely
+    def parts(*more: Form) -> tuple[Part, ...]:
+        library = (Form(name="packed", size=9000, cost=1.0), *more)
+        module = (Form(name="cold", size=1000, cost=50.0), Form(name="hot", size=1800, cost=5.0))
+        return Part(path="a.so", forms=library), Part(path="b.py", forms=module)
+
+    some, denser = [Way(parts=parts())], [Way(parts=parts(Form(name="dense", size=8000, cost=2.0)))]
+
+    found = {room: spend(some, room=room, denser=denser) for room in (9990, 10_000, 10_900, 11_000)}
+
+    assert [one.cost for one in found.values()] == [7.0, 7.0, 7.0, 6.0]
+    assert [one.forms["a.so"].name for one in found.values()] == ["dense", "dense", "dense", "packed"]
 
 
 def test_of_forms_that_are_as_quick_the_first_is_taken() -> None:
