@@ -183,9 +183,12 @@ def _first_relocation(
         raise ElfError("its table of relocations has a form that its processor does not use")
     start = offset_of(layout, address, size)
     place, info, addend = RELOCATION.unpack_from(view, start)
-    if info == RELATIVE[layout.header.machine] and any(
+    writable = any(
         load.flags & PF_W and load.address <= place and place + 8 <= load.end for load in layout.loads
-    ):
+    )
+    if (
+        info == RELATIVE[layout.header.machine] and writable and place and addend >= 0
+    ):  # address 0 stands for none
         return (start, place, addend), b""
     procedures = dynamic.get(DT_JMPREL)
     if procedures is not None and address <= procedures < address + size:
