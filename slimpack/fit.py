@@ -218,11 +218,12 @@ def _steps(path: str, hull: Sequence[Form]) -> Iterator[_Step]:
         yield _Step(path=path, form=other, size=other.size - one.size, saved=one.cost - other.cost)
 
 
-@lru_cache(
-    maxsize=4
-)  # the same large parts are asked about with more room or less, and beside other small ones
+@lru_cache(maxsize=4)
 def _combined(parts: tuple[Part, ...]) -> Sequence[_Point]:
-    """Returns combinations of the parts' forms, ascending in bytes and descending in cost, the smallest always."""
+    """Returns combinations of the parts' forms, ascending in bytes and descending in cost, the smallest always.
+
+    They are remembered: the same large parts are asked about with more room or less, and beside other small ones.
+    """
     points = [_Point(size=0, cost=0.0)]
     for part in parts:
         forms = list(_undominated(part.forms))

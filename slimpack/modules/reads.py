@@ -27,17 +27,16 @@ _NAMING = (
     b"__spec__.origin",
 )
 _READING = (
-    *(
-        b"open(",
-        b"open_code(",
-        b"FileIO(",
-        b"read_text(",
-        b"read_bytes(",
-        b"stat(",
-        b"getsize(",
-        b"getmtime(",
-    ),
-    *(b"run_path(", b"shutil"),
+    b"open(",
+    b"open_code(",
+    b"FileIO(",
+    b"read_text(",
+    b"read_bytes(",
+    b"stat(",
+    b"getsize(",
+    b"getmtime(",
+    b"run_path(",
+    b"shutil",
 )
 """What a source has to have, one of each, for its syntax tree to be worth its time."""
 
@@ -52,21 +51,34 @@ _READS = frozenset({"open", "read_text", "read_bytes"})
 
 _SAME = frozenset(
     {
-        *("abspath", "realpath", "normpath", "normcase", "expanduser", "expandvars", "fspath", "relpath"),
-        *("fsencode", "fsdecode", "str", "resolve", "absolute", "as_posix", "encode", "decode", "as_file"),
-        *(
-            "strip",
-            "rstrip",
-            "removesuffix",
-            "lower",
-            "sorted",
-            "list",
-            "tuple",
-            "set",
-            "iter",
-            "next",
-            "reversed",
-        ),
+        "abspath",
+        "realpath",
+        "normpath",
+        "normcase",
+        "expanduser",
+        "expandvars",
+        "fspath",
+        "relpath",
+        "fsencode",
+        "fsdecode",
+        "str",
+        "resolve",
+        "absolute",
+        "as_posix",
+        "encode",
+        "decode",
+        "as_file",
+        "strip",
+        "rstrip",
+        "removesuffix",
+        "lower",
+        "sorted",
+        "list",
+        "tuple",
+        "set",
+        "iter",
+        "next",
+        "reversed",
     }
 )
 """Functions and methods that give back the path that they get, or paths."""
@@ -148,9 +160,8 @@ def readings(path: str, source: bytes) -> Iterator[str]:
         folder = posixpath.normpath(posixpath.join(home, value.folder))
         if folder == "." or folder.startswith(("..", "/")):
             continue  # the whole tree is listed by tools, not by what runs on Lambda
-        if f"{folder}/".startswith(f"{home}/") or not _TESTS.fullmatch(
-            path
-        ):  # so are packages by their own tests
+        within = f"{folder}/".startswith(f"{home}/")
+        if within or not _TESTS.fullmatch(path):  # packages too are listed by their own tests
             yield f"{folder}/**" if value.deep else f"{folder}/"
 
 

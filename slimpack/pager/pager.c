@@ -666,7 +666,7 @@ static void
 hand_on(int signal, siginfo_t *info, ucontext_t *context, int level)
 {
 	const struct sigaction by_default_action = {.sa_handler = SIG_DFL};
-	const struct sigaction *action = level < 0 ? &by_default_action : &actions[levels[level]].action;
+	const struct sigaction *action = &actions[levels[level]].action;
 	int sent = info->si_code <= 0; /* by kill() or raise(): no instruction will raise it again */
 	uint64_t mask;
 
