@@ -49,10 +49,10 @@ model = tf.keras.Sequential(
 model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(pixels[:-SHOWN], digits.target[:-SHOWN], epochs=10, verbose=0)
 _, accuracy = model.evaluate(pixels[-SHOWN:], digits.target[-SHOWN:], verbose=0)
-model.save(APP / "model.keras")
 
 sheet = Image.new("L", (28 * COLUMNS, 28 * SHOWN // COLUMNS))
 for index, image in enumerate(images[-SHOWN:]):
     sheet.paste(image, (28 * (index % COLUMNS), 28 * (index // COLUMNS)))
 sheet.save(APP / "digits.png")
+model.save(APP / "model.keras")  # last: where it is, training is done
 print(f"model.keras: trained on {len(images) - SHOWN} digits, {accuracy:.0%} of {SHOWN} unseen ones right")

@@ -57,9 +57,9 @@ def left_alone(
     if any(_TEMPLATES.fullmatch(folder) for folder in folders):
         return "it is a template"
     if path in read:
-        return "it reads its own file"
+        return "it may read its own file"
     if is_read(path, read):
-        return "a kept module reads the files of its folder"
+        return "a kept module may read the files of its folder"
     if name not in _ALWAYS_MENTIONED and not mentioned.isdisjoint(_ends(folders, name)):
         return "a kept module names its file"
     return None
