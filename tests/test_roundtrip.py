@@ -82,7 +82,11 @@ RELATIVE = {62: 8, 183: 1027}
 """``R_X86_64_RELATIVE``, ``R_AARCH64_RELATIVE``."""
 GLOB_DAT = {62: 6, 183: 1025}
 LARGEST_PAGE = {62: 0x1000, 183: 0x10000}
-MASKING = {"pthread_sigmask", "sigprocmask", "sigaction", "signal"}
+MASKING = {
+    *("pthread_sigmask", "sigprocmask", "sigaction", "signal", "__sysv_signal"),
+    *("sigsuspend", "ppoll", "pselect", "epoll_pwait"),
+}
+"""Functions of libc that can block a signal or handle it."""
 SYMBOL = 24
 
 
