@@ -139,13 +139,14 @@ def drop(tree: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def build(example: str, runtime: str, work: Path) -> Bench:
+def build(example: str, runtime: str, work: Path, sizes: Sequence[str]) -> Bench:
     """Builds an example for each contender.
 
     Args:
         example: Its name.
         runtime: Lambda runtime.
         work: Folder for it.
+        sizes: Limits that bundles are built for besides, as ``--max-size`` takes them.
     """
     folder, made = ROOT / "examples" / example, work / example
     requirements, built = str(folder / "requirements.txt"), target.make(runtime=runtime)
@@ -170,6 +171,10 @@ def build(example: str, runtime: str, work: Path) -> Bench:
     slimpack("trace", str(bundle), *call, "--output", str(profile), "--quiet")
     tell(f"{example}: building with the profile")
     slimpack("build", requirements, *options, "--profile", str(profile), "--output", str(profiled), "--quiet")
+    for size in sizes:
+        tell(f"{example}: building for {size}")
+        tree = trees[f"bundle, {size}"] = made / size
+        slimpack("build", requirements, *options, "--max-size", size, "--output", str(tree), "--quiet")
     tell(f"{example}: installing plainly")
     lock = bundle.parent / f"pylock.{bundle.name}.toml"
     with open_cache(work / "cache") as cache:
@@ -281,6 +286,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--runtime", choices=target.runtimes(), help=f"default: {RUNTIME}, else the newest here"
     )
+    parser.add_argument(
+        "--max-size",
+        action="append",
+        default=[],
+        metavar="SIZE",
+        help="a bundle for a lower limit, as 200MiB, starts as well; may be repeated",
+    )
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "benchmarks", help="folder for bundles")
     parser.add_argument("--json", action="store_true", help="print all starts as JSON instead of a table")
     arguments = parser.parse_args()
@@ -300,8 +312,8 @@ def main() -> None:
     work = arguments.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     for example in arguments.example or EXAMPLES[:1]:
-        bench = build(example, arguments.runtime, work)
-        results[example] = {cache: {name: [] for name in CONTENDERS} for cache in CACHES}
+        bench = build(example, arguments.runtime, work, arguments.max_size)
+        results[example] = {cache: {name: [] for name in bench.trees} for cache in CACHES}
         for cache, found in bench.rounds(arguments.runs, work):
             for name, start in found.items():
                 results[example][cache][name].append(start)
