@@ -171,7 +171,10 @@ def _serve(descriptor: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # a crash is an expected outcome here
     with Connection(descriptor) as connection, suppress(*_GONE):
         while True:
-            connection.send_bytes(_answer(connection.recv_bytes()))
+            answer = _answer(connection.recv_bytes())
+            with suppress(OSError):  # whoever would read it has gone
+                sys.stdout.flush()  # the caller may kill this process once it has the answer
+            connection.send_bytes(answer)
 
 
 def _answer(message: bytes) -> bytes:
