@@ -121,7 +121,7 @@ def _heights(parts: Parts, names: Mapping[str, int]) -> Iterator[int]:
         match node:
             case ast.Name(id=name) if name in names:
                 yield above + names[name]
-            case ast.Call(func=ast.Name(id="files") | ast.Attribute(attr="files")):
+            case ast.Call(func=function) if _name(function) == "files":
                 yield above + 1
             case _ if _is_file(node):
                 yield above
@@ -133,7 +133,7 @@ def _up(node: ast.AST) -> int:
     match node:
         case ast.Attribute(attr="parent"):
             above += 1
-        case ast.Call(func=ast.Attribute(attr="dirname") | ast.Name(id="dirname")):
+        case ast.Call(func=function) if _name(function) == "dirname":
             above += 1
         case ast.Subscript(value=ast.Attribute(attr="parents"), slice=ast.Constant(value=int(number))):
             above += number + 1
@@ -163,8 +163,8 @@ def _is_file(node: ast.AST) -> bool:
             return True
         case ast.Attribute(value=ast.Subscript(slice=ast.Name(id="__name__")), attr=name):  # of sys.modules
             return name in _PLACES
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
-            return name in _SOURCE_FILES
+        case ast.Call(func=function):
+            return _name(function) in _SOURCE_FILES
     return False
 
 
@@ -172,18 +172,22 @@ def _reads(node: ast.AST) -> bool:
     match node:
         case ast.alias(name="shutil") | ast.ImportFrom(module="shutil"):
             return True
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name in _READS
-    return False
+    return _name(node) in _READS
 
 
 def _lists(node: ast.AST) -> bool:
     match node:
         case ast.Attribute(value=ast.Name(id="ast"), attr="walk"):
             return False
+    return _name(node) in _LISTS
+
+
+def _name(node: ast.AST) -> str:
+    """Returns what a function or a method is called, wherever it comes from; an empty string for other nodes."""
+    match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name in _LISTS
-    return False
+            return name
+    return ""
 
 
 def _is_pattern(node: ast.AST) -> bool:
@@ -191,9 +195,6 @@ def _is_pattern(node: ast.AST) -> bool:
     match node:
         case ast.Constant(value=str(text)):
             name, suffix, more = text.rpartition(".py")
-            return (
-                bool(suffix)
-                and not _WORD.search(more)
-                and bool(set("*?[") & set(name) or not _WORD.search(name))
-            )
+            stands_for_many = not _WORD.search(name) or not set("*?[").isdisjoint(name)
+            return bool(suffix) and not _WORD.search(more) and stands_for_many
     return False
